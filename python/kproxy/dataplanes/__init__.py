@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From routes to one kernel interface.
+
+- ``contract``: what every dataplane does, and the values it does it with
+- ``fake``: a dataplane without a kernel, as complete as the real ones
+- one folder a mode: ``layout`` (names and shapes), ``compile`` (pure), ``commit``, ``verify``
+"""

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every dataplane does.
+
+A dataplane serves one mode in one family. It compiles routes for one kernel interface and knows nothing of Kubernetes. Its
+``Committed`` is what of ours the kernel holds; it advances only when the kernel has said yes, and it belongs to the
+dataplane: the loop only carries it from one call to the next.
+
+Every change is two-phase, because a kernel transaction is atomic for the store but not for a packet that is already inside
+a chain: what a packet may come to reach is committed before anything points to it, and what a packet may still reach leaves
+in a later phase. ``compile`` yields the phases in order; ``commit`` sends them, ``settle`` sends what had to wait.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from kproxy.table.route import RouteKey
+from kproxy.table.routing_table import Changes, RoutingTable
+from kproxy.table.terms import Family, Mode
+
+Committed: TypeAlias = Any  # each dataplane's own value
+
+
+class Transaction(Protocol):
+    """Changes to the kernel as a value. ``str()`` is text that the mode's own tool accepts, all phases in order."""
+
+    @property
+    def operations(self) -> int:
+        """How many kernel operations it holds; 0: nothing to do."""
+
+    def __str__(self) -> str:
+        """Return the printed form: ``nft``, ``iptables-restore`` or ``ipvsadm`` text."""
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """The kernel took the transaction. ``limits`` are sentences on what of it this mode cannot express, by route."""
+
+    committed: Committed
+    limits: Mapping[RouteKey, str] = {}
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The kernel did not take it, and holds what it held.
+
+    ``blame`` names the routes at fault as far as they are known; the loop sends the others without them. ``retry`` says that
+    the same transaction may succeed later.
+    """
+
+    words: str
+    blame: frozenset[RouteKey] = frozenset()
+    retry: bool = True
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """What one frontend or endpoint has carried. None: this mode does not count it."""
+
+    connections: int = 0
+    packets: int | None = None
+    bytes: int | None = None
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """Monotonic over endpoint moves and daemon restarts.
+
+    ``frontends`` by route and the frontend's text; ``endpoints`` by route and the endpoint's key; ``refused`` counts packets
+    that met reject or drop, by a short reason word.
+    """
+
+    frontends: Mapping[tuple[RouteKey, str], Traffic]
+    endpoints: Mapping[tuple[RouteKey, str], Traffic]
+    refused: Mapping[str, int]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One thing in the kernel that is not as the table says; ``str()``-able for logs."""
+
+    what: str  # for a person: "frontend 10.96.0.1:80/TCP: endpoint 10.1.0.7:8080 is missing"
+    key: RouteKey | None = None
+
+
+class Dataplane(Protocol):
+    """One mode in one family. All methods block for as long as the kernel takes and may run in a worker thread.
+
+    Calls never overlap. Errors that are not the transaction's fault are KernelErrors.
+    """
+
+    mode: Mode
+    family: Family
+
+    def probe(self) -> None:
+        """Raise Unsupported or PermissionDenied with the mend, before anything is changed."""
+
+    def read_back(self) -> Committed:
+        """Read what of ours the kernel holds: nothing, at first."""
+
+    def compile(self, committed: Committed, changes: Changes) -> Transaction:
+        """Work out what to send so that the kernel goes from ``committed`` to ``changes.after``. Pure; other families' routes are ignored."""
+
+    def commit(self, transaction: Transaction) -> Applied | Refused:
+        """Send the transaction's phases. Between them as much time passes as packets in flight need."""
+
+    def settle(self) -> None:
+        """Send deletions that had to wait for packets in flight, if any are due."""
+
+    def verify(self, committed: Committed, table: RoutingTable) -> Sequence[Difference]:
+        """Compare what is committed with a table, frontend by frontend; numbers the dataplane gave itself do not count."""
+
+    def counters(self) -> Counters:
+        """Read the counters."""
+
+    def foreign_changes(self) -> bool:
+        """Tell whether somebody else has changed or destroyed something of ours since the last call. Cheap."""
+
+    def remove(self) -> None:
+        """Take everything of ours out of the kernel."""
+
+    def close(self) -> None:
+        """Give back sockets and descriptors; the kernel keeps its rules."""

@@ -1,0 +1,1 @@
+//! Selection methods for endpoints.
