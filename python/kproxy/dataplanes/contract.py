@@ -95,7 +95,7 @@ class Dataplane(Protocol):
         """Read what of ours the kernel holds: nothing, at first."""
 
     def compile(self, committed: Committed, changes: Changes) -> Transaction:
-        """Work out what to send so that the kernel goes from ``committed`` to ``changes.after``. Pure; other families' routes are ignored."""
+        """Work out how the kernel goes from ``committed`` to ``changes.after``. Pure; other families are ignored."""
 
     def commit(self, transaction: Transaction) -> Applied | Refused:
         """Send the transaction's phases. Between them as much time passes as packets in flight need."""
