@@ -62,9 +62,13 @@ class Host(msgspec.Struct, frozen=True, tag=True):
 
 
 class Broken(msgspec.Struct, frozen=True, tag=True):
-    """An object that cannot be read is kept out; what was known of it before stays in force. ``mend`` is a sentence."""
+    """An object that cannot be read is kept out; what was known of it before stays in force.
 
-    kind: Kind
+    ``mend`` is a sentence; empty: the trouble is over. An Upsert or Delete of the same object ends it too. ``kind`` is None
+    when a whole manifest file is meant, ``key`` is its name then.
+    """
+
+    kind: Kind | None
     key: str
     mend: str
 

@@ -33,9 +33,17 @@ class ObjectError(KproxyError):
 
 
 class SourceError(KproxyError):
-    """A source cannot be read now."""
+    """A source cannot be read now.
+
+    ``status`` is the HTTP status of the answer, 0 where there was none; ``retry_after`` the seconds the server asked to wait.
+    """
 
     retry = True
+
+    def __init__(self, message: str, *, status: int = 0, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
 
 
 class Expired(SourceError):  # noqa: N818 - the API's own word for HTTP 410
