@@ -28,19 +28,27 @@ TYPES: Final[dict[Kind, type[Object]]] = {
 _DECODERS: Final = {kind: msgspec.json.Decoder(type_) for kind, type_ in TYPES.items()}
 
 
-class _Identity(msgspec.Struct):
-    metadata: Meta
+class _Name(msgspec.Struct, rename="camel"):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
 
 
-_IDENTITY: Final = msgspec.json.Decoder(_Identity)
+class _Named(msgspec.Struct):
+    metadata: _Name
+
+
+_NAMED: Final = msgspec.json.Decoder(_Named)
 
 
 def identity(raw: bytes | msgspec.Raw) -> Meta | None:
-    """Read no more than the metadata, for the sake of an object whose rest is bad. None: not even that."""
+    """Read no more than name, uid and version, for an object whose rest is bad or not wanted. None: not even that."""
     try:
-        return _IDENTITY.decode(raw).metadata
+        name = _NAMED.decode(raw).metadata
     except (msgspec.DecodeError, msgspec.ValidationError):
         return None
+    return Meta(name=name.name, namespace=name.namespace, uid=name.uid, resource_version=name.resource_version)
 
 
 def decode(kind: Kind, raw: bytes | msgspec.Raw) -> Object:

@@ -35,7 +35,8 @@ class ObjectError(KproxyError):
 class SourceError(KproxyError):
     """A source cannot be read now.
 
-    ``status`` is the HTTP status of the answer, 0 where there was none; ``retry_after`` the seconds the server asked to wait.
+    ``status`` is the HTTP status of the answer, 0 where there was none; ``retry_after`` is how many seconds the server
+    wants us to wait.
     """
 
     retry = True
