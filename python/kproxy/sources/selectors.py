@@ -99,6 +99,10 @@ class Selector(msgspec.Struct, frozen=True):
         """Return the value of the query parameter ``fieldSelector``."""
         return ",".join(map(str, self.fields))
 
+    def __str__(self) -> str:
+        """Return both, for a log."""
+        return " and ".join(filter(None, (self.label_text, self.field_text))) or "everything"
+
     def matches(self, item: Object) -> bool:
         """Tell whether an object satisfies all conditions."""
         return all(label.matches(item) for label in self.labels) and all(field.matches(item) for field in self.fields)

@@ -9,6 +9,7 @@
       SourceError               the API server or a file cannot be reached: retried
         Expired                 the server has forgotten our resourceVersion: list again
         Unauthorized            the credentials are refused: read anew, retried slowly
+        Stalled                 the server has said nothing for too long: connect again
       KernelError               the kernel or one of its tools said no
         Unsupported             the kernel or a tool lacks what the mode needs: another mode, or an upgrade
         PermissionDenied        capabilities are missing
@@ -53,6 +54,10 @@ class Expired(SourceError):  # noqa: N818 - the API's own word for HTTP 410
 
 class Unauthorized(SourceError):  # noqa: N818 - the API's own word for HTTP 401 and 403
     """The server refuses the credentials, or the permissions are missing."""
+
+
+class Stalled(SourceError):  # noqa: N818 - reads as what it says
+    """The server has said nothing for longer than it may."""
 
 
 class KernelError(KproxyError):
