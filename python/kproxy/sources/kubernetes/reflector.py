@@ -102,9 +102,9 @@ class Reflector:
                 await self._resume(inventory)
             else:
                 await self._list(inventory)
-            return 0.0
         except SourceError as error:
             return self._fail(inventory, error)
+        return 0.0
 
     async def _list(self, inventory: Inventory) -> None:
         """List in the best way that the server knows. A streaming list goes on as a watch."""
