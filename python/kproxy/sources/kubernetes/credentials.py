@@ -101,6 +101,10 @@ class TokenFile:
 def credentials_of(access: Access, *, clock: Clock) -> Credentials:
     """Choose the way in. Raises ConfigError for one that cannot work."""
     user = access.user
+    if bool(user.client_certificate or user.client_certificate_data) != bool(user.client_key or user.client_key_data):
+        raise ConfigError(
+            f"{access.origin}: a client certificate needs its key and the other way round: set both for the user"
+        )
     if user.token_file:
         return TokenFile(Path(user.token_file), clock=clock, initial=user.token)
     if user.token:
@@ -115,8 +119,4 @@ def credentials_of(access: Access, *, clock: Clock) -> Credentials:
         from kproxy.sources.kubernetes.vendor import AuthProviderCredentials  # noqa: PLC0415 - 43 MB that few need
 
         return AuthProviderCredentials(user.auth_provider, access, clock=clock)
-    if bool(user.client_certificate or user.client_certificate_data) != bool(user.client_key or user.client_key_data):
-        raise ConfigError(
-            f"{access.origin}: a client certificate needs its key and the other way round: set both for the user"
-        )
     return Fixed()

@@ -86,7 +86,7 @@ class Transport:
     async def _whole(self, method: str, path: str, **request: Any) -> bytes:  # noqa: ANN401 - passed on
         async with self._answer(method, path, **request) as response:
             with sentences(self.server, self._origin):
-                blocks = []
+                blocks: list[bytes] = []
                 while True:
                     async with asyncio.timeout(ANSWER):
                         block = await response.content.readany()
