@@ -42,6 +42,10 @@ def parse_network(text: str) -> Network:
     address, slash, length = text.partition("/")
     if not slash:
         raise ValueError(f"{text!r} is not a CIDR: the prefix length is missing")
+    if "%" in address:
+        raise ValueError(f"{text!r} carries a zone, which no prefix can")
+    if not (length.isascii() and length.isdigit()):
+        raise ValueError(f"{text!r} is not a CIDR: {length!r} is not a prefix length")  # a netmask is not one either
     return ipaddress.ip_network(f"{_decimal(address)}/{length}", strict=False)
 
 

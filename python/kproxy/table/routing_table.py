@@ -95,7 +95,8 @@ class Changes(msgspec.Struct, frozen=True):
     """What differs between the table in force and the one that shall be.
 
     ``before`` is None when nothing is known of the table in force (at start, after drift): then ``routes`` names every route
-    of ``after``, and whatever the kernel holds beside them is surplus. ``node`` says that NodeFacts differ.
+    of ``after``, and whatever the kernel holds beside them is surplus. ``node`` says that NodeFacts differ. ``services``
+    names every Service whose entry differs, be it by nothing that a packet meets (a health port, a serving UDP endpoint).
     """
 
     before: RoutingTable | None
@@ -103,6 +104,7 @@ class Changes(msgspec.Struct, frozen=True):
     routes: tuple[RouteChange, ...] = ()
     node: bool = False
     times: Times = Times()
+    services: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to do."""
