@@ -4,6 +4,7 @@
 - ``namespaces``, ``host``: namespaces that live no longer than the process that made them
 - ``topology``, ``pods``, ``dial``: nodes on a bridge, Pods that answer, dials that are counted
 - ``apiserver``: an API server that behaves like a real one
-- ``controllers``: what a cluster's own controllers would do: Deployments to Pods to EndpointSlices, addresses for LoadBalancers
+- ``controllers``: what a cluster's own controllers would do: Deployments to Pods to EndpointSlices, balancers' addresses
+- ``processes``, ``client``: programs on a host, HTTP from a host
 - ``cluster``, ``demo``: all of it together, with a kproxy on every node
 """
