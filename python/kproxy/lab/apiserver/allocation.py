@@ -75,7 +75,7 @@ class Allocator:
         except ValueError:
             return ""  # malformed: validation tells
         if not inside:
-            return f"the provided network does not match the current range ({network})"
+            return "the provided network does not match the current range"
         return "provided IP is already allocated" if self._addresses.get(str(address), owner) != owner else ""
 
     def complete(self, owner: str, spec: dict[str, Any]) -> None:
@@ -136,7 +136,6 @@ class Allocator:
             candidates = self._next.get(family) or self._next.setdefault(family, self._candidates(family))
             for address in candidates:
                 if address not in self._addresses:
-                    self._addresses[address] = ""
                     return address
             del self._next[family]  # the end is reached: once more from the start, for what was freed since
         raise RuntimeError(f"the ServiceCIDR {self._networks[family]} is full: give the server a larger one")

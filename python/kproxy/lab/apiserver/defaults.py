@@ -60,7 +60,7 @@ def _fill_service(value: JsonObject, allocator: Allocator) -> None:
         spec.setdefault("allocateLoadBalancerNodePorts", True)
     balancer = status.setdefault("loadBalancer", {})
     for ingress in (balancer.get("ingress") if isinstance(balancer, dict) else None) or ():
-        if isinstance(ingress, dict) and ingress.get("ip"):
+        if kind == "LoadBalancer" and isinstance(ingress, dict) and ingress.get("ip"):
             ingress.setdefault("ipMode", "VIP")
 
 

@@ -23,6 +23,7 @@ from kproxy.lab.apiserver.resources import RESOURCES, Resource, field
 from kproxy.lab.apiserver.status import expired
 
 SNAPSHOTS_KEPT: Final = 8
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")  # so that equal content is equal bytes
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -198,5 +199,5 @@ def _encode(value: dict[str, Any]) -> bytes:
     """Encode all after the version: the rest of the metadata, then the other fields."""
     metadata = {name: item for name, item in value["metadata"].items() if name != "resourceVersion"}
     rest = {name: item for name, item in value.items() if name not in ("kind", "apiVersion", "metadata")}
-    encoded = msgspec.json.encode(metadata)[1:]
-    return encoded + (b"," + msgspec.json.encode(rest)[1:] if rest else b"}")
+    encoded = _ENCODER.encode(metadata)[1:]
+    return encoded + (b"," + _ENCODER.encode(rest)[1:] if rest else b"}")

@@ -19,9 +19,7 @@ _SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"
 _DNS_1035: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_WORDS: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'example.com', regex used for validation is '"
-    + _SUBDOMAIN.replace("\\", "\\")
-    + "')"
+    "with an alphanumeric character (e.g. 'example.com', regex used for validation is '" + _SUBDOMAIN + "')"
 )
 _LABEL_WORDS: Final = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
@@ -34,6 +32,7 @@ _DNS_1035_WORDS: Final = (
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _ADDRESS_TYPES: Final = ("FQDN", "IPv4", "IPv6")
+_DUAL: Final = (("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families"))
 _PORT_RANGE: Final = "must be between 1 and 65535, inclusive"
 
 
@@ -89,6 +88,10 @@ def _service(value: JsonObject, old: JsonObject | None) -> list[Cause]:
         if spec.get(name, "Cluster") not in ("Cluster", "Local"):
             causes.append(unsupported(f"spec.{name}", spec[name], ("Cluster", "Local")))
     causes += _immutable_address(spec, old)
+    if old is None and spec.get("ipFamilyPolicy", "SingleStack") == "SingleStack" and kind != "ExternalName":
+        several = [words for name, words in _DUAL if len(spec.get(name) or ()) > 1]
+        must = "must be 'RequireDualStack' or 'PreferDualStack' when multiple"
+        causes += [invalid_value("spec.ipFamilyPolicy", "SingleStack", f"{must} {words} are specified") for words in several]
     return causes
 
 

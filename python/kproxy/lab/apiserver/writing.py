@@ -47,8 +47,10 @@ class Writer:
             metadata.setdefault("namespace", "default")
         before = self._store.get(resource, metadata.get("namespace", ""), metadata["name"])
         if before is not None:
-            old = before.value["metadata"]
-            metadata.update({name: old[name] for name in ("uid", "creationTimestamp") if name in old})
+            old = before.value
+            metadata.update({name: old["metadata"][name] for name in ("uid", "creationTimestamp") if name in old["metadata"]})
+            if resource is SERVICE and not raw:
+                _keep_allocated(value, old)
         _identify(metadata)
         if not raw:
             fill(resource, value, self._allocator)
