@@ -85,9 +85,7 @@ async def dial_many(host: Host, address: str, port: int, protocol: str, count: i
     return tally
 
 
-async def dial_until(
-    stop: asyncio.Event, host: Host, address: str, port: int, protocol: str, *, at_once: int = 8
-) -> Tally:
+async def dial_until(stop: asyncio.Event, host: Host, address: str, port: int, protocol: str, *, at_once: int = 8) -> Tally:
     """Dial without pause until told to stop."""
     tally = Tally()
 
