@@ -8,3 +8,4 @@
 - ``program``: a table into the kernel through a mode's dataplanes, and out again
 - ``runner``: one case after the other
 """
+

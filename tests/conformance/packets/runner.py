@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One case after the other: a namespace of its own, the table into it, packets through it."""
+
+import traceback
+from collections.abc import Sequence
+
+from tests.conformance.build import build
+from tests.conformance.packets import flows
+from tests.conformance.packets.dial import Dialler, Met, Outcome
+from tests.conformance.packets.node import playing_node
+from tests.conformance.packets.program import programmed, restart_is_silent
+from tests.conformance.result import Result
+
+from kproxy.dataplanes.contract import Dataplane
+from kproxy.table.errors import KproxyError
+from kproxy.table.terms import Mode
+
+
+def run(cases: Sequence[flows.Case], mode: str) -> list[Result]:
+    """Run traffic cases as real packets through a mode's dataplanes. Needs root; without, each case says so."""
+    return [_run(case, Mode(mode)) for case in cases]
+
+
+def _run(case: flows.Case, mode: Mode) -> Result:
+    try:
+        words = _faults(case, mode)
+    except KproxyError as error:
+        words = [str(error)]
+    except Exception:  # noqa: BLE001 - one broken case must not hide the verdicts of the others
+        words = [traceback.format_exc()]
+    return Result(case["id"], not words, "; ".join(words), mode)
+
+
+def _faults(case: flows.Case, mode: Mode) -> list[str]:
+    """Return what is wrong with a case in a mode, one sentence each."""
+    table = build(case, mode).table
+    around = flows.surroundings(case)
+    found = []
+    outcomes: list[Outcome] = []
+    with playing_node(case["node"]["addresses"], around.behind, around.uplink) as node:
+        flows.set_up(case, node)
+        with programmed(mode, table) as planes:
+            dialler = Dialler(node)
+            for flow in case["flows"]:
+                met = flows.dial_flow(case, flow, around, dialler)
+                found += [f"{flow['name']}: {fault} (expected {flow['expect']})" for fault in flows.faults(case, flow, met)]
+                outcomes += met
+            found += _miscounted(planes, outcomes)
+            restart_is_silent(mode, table)
+        if not node.sent:
+            found.append("no packet was sent")
+    return found
+
+
+def _miscounted(planes: Sequence[Dataplane], outcomes: Sequence[Outcome]) -> list[str]:
+    """Hold the counters against the dials: each new connection is counted once, at its frontend and at its endpoint."""
+    dialled = sum(outcome.met is Met.ENDPOINT for outcome in outcomes)
+    counters = [plane.counters() for plane in planes]
+    at_frontends = sum(traffic.connections for counter in counters for traffic in counter.frontends.values())
+    at_endpoints = sum(traffic.connections for counter in counters for traffic in counter.endpoints.values())
+    found = []
+    if at_frontends != dialled:
+        found.append(f"{dialled} connections were made, the frontends count {at_frontends}")
+    if at_endpoints != dialled:
+        found.append(f"{dialled} connections were made, the endpoints count {at_endpoints}")
+    return found
