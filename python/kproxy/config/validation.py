@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a configuration may not say: every problem at once, each by the path of its field.
+
+The rules are those of upstream's ``pkg/proxy/apis/config/validation`` (1.37) and, for logging, of component-base. They judge
+the file as it stands: no default is put in here. Whether addresses fit the *node's* families is not known yet; that is
+``family_checks``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from kproxy.config import feature_gates, paths
+from kproxy.config.addresses import address_or_none, family_of_network, network_or_none, split_port
+from kproxy.config.durations import Duration
+from kproxy.config.effective import DETECT_LOCAL_MODES, section_of
+from kproxy.config.node_ports import KEYWORDS
+from kproxy.config.schema import KubeProxyConfiguration
+from kproxy.table.errors import ConfigError
+from kproxy.table.terms import Mode
+
+COMPATIBLE_MINOR: Final = 37  # the upstream release whose behaviour and metrics we keep: 1.37
+QUANTITY: Final = r"[+-]?[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One wrong field: its path in the v1alpha1 file, what stands there, and a clause that says why and how to mend it."""
+
+    field: str
+    value: Any
+    reason: str
+
+    def __str__(self) -> str:
+        """Return one sentence."""
+        if isinstance(self.value, bool):
+            shown = str(self.value).lower()
+        else:
+            shown = str(self.value) if isinstance(self.value, int) else repr(self.value)
+        return f"{self.field}: {shown} {self.reason}"
+
+
+def validate(config: KubeProxyConfiguration) -> list[Problem]:
+    """Return all problems, in the order of the rules; none: the configuration may be used."""
+    return [problem for rule in _RULES for problem in rule(config)]
+
+
+def require_valid(config: KubeProxyConfiguration, origin: str, places: Mapping[str, str]) -> None:
+    """Raise one ConfigError that lists every problem of a configuration from ``origin`` (a file, or "the flags").
+
+    ``places`` tells by field path where it was set: ``line 7``, ``--proxy-mode``.
+    """
+    problems = validate(config)
+    if problems:
+        lines = "".join(f"\n  {_placed(problem, places)}" for problem in problems)
+        count = "1 setting is wrong" if len(problems) == 1 else f"{len(problems)} settings are wrong"
+        raise ConfigError(f"{count} in {origin}:{lines}")
+
+
+def _placed(problem: Problem, places: Mapping[str, str]) -> str:
+    place = next((places[path] for path in paths.above(problem.field) if path in places), "")
+    return f"{place}: {problem}" if place else str(problem)
+
+
+def _gates(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    for name, value in config.feature_gates.items():
+        complaint = feature_gates.complaint(name, value=value)
+        if complaint:
+            yield Problem(f"featureGates.{name}", value, complaint)
+
+
+def _mode(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    if config.mode and config.mode not in set(Mode):
+        yield Problem("mode", config.mode, "is not a mode: write nftables, iptables, ipvs or userspace, or leave it empty")
+    if config.mode == Mode.IPVS and not feature_gates.enabled(config.feature_gates, "KubeProxyIPVS"):
+        yield Problem("mode", config.mode, "needs feature gate KubeProxyIPVS, which is set to false")
+
+
+def _periods(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    section = section_of(config.mode)
+    longest: Duration = paths.get(config, f"{section}.syncPeriod")
+    shortest: Duration = paths.get(config, f"{section}.minSyncPeriod")
+    if longest <= 0:
+        yield Problem(f"{section}.syncPeriod", longest, "must be greater than 0")
+    if shortest < 0:
+        yield Problem(f"{section}.minSyncPeriod", shortest, "must be greater than or equal to 0")
+    if shortest > longest:
+        yield Problem(
+            f"{section}.syncPeriod", longest, f"must be greater than or equal to minSyncPeriod, which is {shortest}"
+        )
+    if config.config_sync_period <= 0:
+        yield Problem("configSyncPeriod", config.config_sync_period, "must be greater than 0")
+
+
+def _numbers(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    bits = ["iptables.masqueradeBit", *(["nftables.masqueradeBit"] if config.mode == Mode.NFTABLES else [])]
+    ranges: dict[str, tuple[int, int]] = dict.fromkeys(bits, (0, 31)) | {"oomScoreAdj": (-1000, 1000)}
+    for path, (low, high) in ranges.items():
+        value = paths.get(config, path)
+        if value is not None and not low <= value <= high:
+            yield Problem(path, value, f"must be within {low}..{high}")
+    not_negative = [
+        "conntrack.maxPerCore",
+        "conntrack.min",
+        "conntrack.tcpEstablishedTimeout",
+        "conntrack.tcpCloseWaitTimeout",
+        "conntrack.udpTimeout",
+        "conntrack.udpStreamTimeout",
+        "clientConnection.burst",
+        "kproxy.metricsMaxServices",
+        "kproxy.metricsMaxEndpoints",
+        "kproxy.eventsPerMinute",
+    ]
+    if config.mode == Mode.IPVS:
+        not_negative += ["ipvs.tcpTimeout", "ipvs.tcpFinTimeout", "ipvs.udpTimeout"]
+    for path in not_negative:
+        value = paths.get(config, path)
+        if value is not None and value < 0:
+            yield Problem(path, value, "must be greater than or equal to 0")
+
+
+def _servers(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    if address_or_none(config.bind_address) is None:
+        yield Problem("bindAddress", config.bind_address, "is not an IP address: write one without a port, such as 0.0.0.0")
+    for path in ("healthzBindAddress", "metricsBindAddress"):
+        text = paths.get(config, path)
+        if not text and path == "healthzBindAddress":
+            continue  # no health server
+        try:
+            host, port = split_port(text)
+        except ValueError:
+            yield Problem(path, text, "must be IP:PORT, such as 0.0.0.0:10256 or [::]:10256")
+            continue
+        if address_or_none(host) is None:
+            yield Problem(path, text, f"must begin with an IP address, which {host!r} is not")
+        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            yield Problem(path, text, "must end with a port within 1..65535")
+    hidden = config.show_hidden_metrics_for_version
+    if hidden and hidden != f"1.{COMPATIBLE_MINOR - 1}":
+        yield Problem("showHiddenMetricsForVersion", hidden, f"must be the release before ours: 1.{COMPATIBLE_MINOR - 1}")
+
+
+def _prefixes(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    for index, text in enumerate(config.node_port_addresses):
+        if text not in KEYWORDS and network_or_none(text) is None:
+            yield Problem(f"nodePortAddresses[{index}]", text, "is not a CIDR: write one, or primary, localhost or all")
+    if config.mode == Mode.IPVS:
+        for index, text in enumerate(config.ipvs.exclude_cidrs):
+            if network_or_none(text) is None:
+                yield Problem(f"ipvs.excludeCIDRs[{index}]", text, "is not a CIDR, such as 10.0.0.0/8")
+
+
+def _detect_local(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    mode = config.detect_local_mode
+    if mode and mode not in DETECT_LOCAL_MODES:
+        yield Problem(
+            "detectLocalMode",
+            mode,
+            f"is not a way to tell local pods: write {', '.join(DETECT_LOCAL_MODES)}, or leave it empty",
+        )
+    if mode == "BridgeInterface" and not config.detect_local.bridge_interface:
+        yield Problem("detectLocal.bridgeInterface", "", "must name the bridge in detectLocalMode BridgeInterface")
+    if mode == "InterfaceNamePrefix" and not config.detect_local.interface_name_prefix:
+        yield Problem("detectLocal.interfaceNamePrefix", "", "must not be empty in detectLocalMode InterfaceNamePrefix")
+    if mode == "ClusterCIDR":
+        yield from _cluster_cidrs(config)
+
+
+def _cluster_cidrs(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    networks = []
+    for text in config.cluster_cidrs:
+        network = network_or_none(text)
+        if network is None:
+            yield Problem(
+                "clusterCIDR",
+                text,
+                "is not a CIDR: write one such as 10.244.0.0/16, or one of each family with a comma between",
+            )
+        else:
+            networks.append(network)
+    families = {family_of_network(network) for network in networks}
+    if len(config.cluster_cidrs) > 2 or len(families) < len(networks):
+        yield Problem("clusterCIDR", config.cluster_cidr, "may hold one CIDR, or one of each family, and no more")
+
+
+def _logging(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    logging = config.logging
+    if logging.format not in {"text", "json"}:
+        yield Problem("logging.format", logging.format, "is not a log format: write text or json")
+    if logging.format != "text" and logging.vmodule:
+        yield Problem(
+            "logging.vmodule",
+            _vmodule_text(config),
+            "counts for the text format only; take it out, or set logging.format to text",
+        )
+    for path in ("logging.verbosity", *(f"logging.vmodule[{index}].verbosity" for index in range(len(logging.vmodule)))):
+        index = int(path.partition("[")[2].partition("]")[0]) if "[" in path else None
+        value = logging.verbosity if index is None else logging.vmodule[index].verbosity
+        if value > 2**31 - 1:
+            yield Problem(path, value, f"must be at most {2**31 - 1}")
+    for index, item in enumerate(logging.vmodule):
+        if not item.file_pattern:
+            yield Problem(f"logging.vmodule[{index}].filePattern", "", "must not be empty")
+        elif set(item.file_pattern) & set("=,"):
+            yield Problem(f"logging.vmodule[{index}].filePattern", item.file_pattern, "must not contain = or a comma")
+    if not feature_gates.enabled(config.feature_gates, "LoggingAlphaOptions"):
+        unused = type(logging.options)()
+        for path in paths.changed(unused, logging.options):
+            value = paths.get(logging.options, path)
+            yield Problem(f"logging.options.{path}", value, "needs feature gate LoggingAlphaOptions=true")
+
+
+def _vmodule_text(config: KubeProxyConfiguration) -> str:
+    return ",".join(f"{item.file_pattern}={item.verbosity}" for item in config.logging.vmodule)
+
+
+_RULES: Final[tuple[Callable[[KubeProxyConfiguration], Iterator[Problem]], ...]] = (
+    _gates,
+    _mode,
+    _periods,
+    _numbers,
+    _servers,
+    _prefixes,
+    _detect_local,
+    _logging,
+)
