@@ -118,7 +118,7 @@ class Reflector:
             except SourceError as error:
                 if self._version:
                     raise  # the list was complete; it is the watch after it that failed
-                if self._by_field and error.status == 400 and "field label" in str(error):
+                if self._by_field and error.status == 400 and _blames_fields(error):
                     log.info(
                         "%s: the API server cannot select by %s; we do", self._watch.kind, self._watch.selector.field_text
                     )
@@ -265,6 +265,11 @@ class Reflector:
         pause = self._backoff.pause(error.retry_after)
         log.warning("%s: %s (again in %.1f s)", self._watch.kind, error, pause)
         return pause
+
+
+def _blames_fields(error: SourceError) -> bool:
+    """Tell whether the server says that it cannot select by the field: core kinds and others word it differently."""
+    return "field label" in str(error) or "field selector:" in str(error)
 
 
 def _reason(error: SourceError) -> str:
