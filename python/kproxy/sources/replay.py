@@ -12,7 +12,7 @@ from typing import Final, Self
 
 import msgspec
 
-from kproxy.objects.events import Broken, Delete, Emit, Event, Host, Synced, Upsert
+from kproxy.objects.events import Delete, Emit, Event, Host, Upsert
 from kproxy.table.clock import Clock, SystemClock
 from kproxy.table.errors import ObjectError
 
