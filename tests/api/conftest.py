@@ -11,13 +11,13 @@ from kproxy.lab.apiserver import ApiServer
 
 @pytest.fixture
 async def server() -> AsyncIterator[ApiServer]:
-    """A server that is impatient and beats often, so that no test has to wait."""
+    """Return a server that is impatient and beats often, so that no test has to wait."""
     async with ApiServer(patience=0.1, bookmark_period=0.2) as running:
         yield running
 
 
 @pytest.fixture
 async def http(server: ApiServer) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client whose paths are relative to the server."""
+    """Return a client whose paths are relative to the server."""
     async with aiohttp.ClientSession(server.url) as session:
         yield session

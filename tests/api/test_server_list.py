@@ -6,9 +6,9 @@ import json
 
 import aiohttp
 import pytest
+from tests.api.wire import NODES, SERVICES, SLICES, endpoint_slice, get, names, node, service
 
 from kproxy.lab.apiserver import ApiServer
-from tests.api.wire import NODES, SERVICES, SLICES, endpoint_slice, get, names, node, service
 
 
 async def test_a_list_names_its_kind_and_its_items_do_not(server: ApiServer, http: aiohttp.ClientSession) -> None:
@@ -50,8 +50,9 @@ async def test_a_namespace_narrows_a_list(server: ApiServer, http: aiohttp.Clien
 
 
 async def test_pages_add_up_to_the_list_at_one_version(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """All pages show the first page's version, whatever happens between them (API concepts, "Retrieving large results sets in
-    chunks"); remainingItemCount counts what is left (storage/continue.go, PrepareContinueToken).
+    """All pages show the first page's version, whatever happens between them; remainingItemCount counts what is left.
+
+    Source: API concepts, "Retrieving large results sets in chunks"; storage/continue.go, PrepareContinueToken.
     """
     for number in range(7):
         server.put(service(f"s{number}"))
@@ -83,7 +84,10 @@ async def test_pages_of_a_selection_hide_how_many_remain(server: ApiServer, http
 
 
 async def test_a_token_is_upstreams(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """A token is unpadded base64url of ``v``, ``rv`` and the key after the last one (storage/continue.go, EncodeContinue)."""
+    """A token is unpadded base64url of ``v``, ``rv`` and the key after the last one.
+
+    Source: storage/continue.go, EncodeContinue.
+    """
     for name in ("a", "b"):
         server.put(service(name))
     version = server.store.version
@@ -95,8 +99,9 @@ async def test_a_token_is_upstreams(server: ApiServer, http: aiohttp.ClientSessi
 
 
 async def test_an_expired_token_comes_back_with_a_fresh_one(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """410 Expired carries a token that goes on inconsistently, at the newest version
-    (storage/etcd3/errors.go, handleCompactedErrorForPaging: resourceVersion -1).
+    """410 Expired carries a token that goes on inconsistently, at the newest version.
+
+    Source: storage/etcd3/errors.go, handleCompactedErrorForPaging: resourceVersion -1.
     """
     for name in ("a", "b", "c"):
         server.put(service(name))
@@ -213,7 +218,10 @@ async def test_a_version_from_the_future_times_out(server: ApiServer, http: aioh
 async def test_options_that_contradict_are_invalid(
     http: aiohttp.ClientSession, query: dict[str, str], field: str, words: str
 ) -> None:
-    """422 Invalid of ListOptions, words included (apimachinery pkg/apis/meta/internalversion/validation, ValidateListOptions)."""
+    """422 Invalid of ListOptions, words included.
+
+    Source: apimachinery pkg/apis/meta/internalversion/validation, ValidateListOptions.
+    """
     status, body = await get(http, SERVICES, **query)
 
     assert (status, body["reason"]) == (422, "Invalid")

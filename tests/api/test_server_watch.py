@@ -5,8 +5,6 @@ import time
 
 import aiohttp
 import pytest
-
-from kproxy.lab.apiserver import ApiServer
 from tests.api.wire import (
     INITIAL_EVENTS_END,
     NODES,
@@ -19,6 +17,8 @@ from tests.api.wire import (
     service,
     watching,
 )
+
+from kproxy.lab.apiserver import ApiServer
 
 
 async def test_a_watch_tells_changes_after_a_version(server: ApiServer, http: aiohttp.ClientSession) -> None:
@@ -47,7 +47,10 @@ async def test_a_watch_is_a_stream_of_json_lines(http: aiohttp.ClientSession) ->
 
 
 async def test_a_write_that_changes_nothing_is_not_told(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """Equal content keeps its version and makes no event (storage/etcd3/store.go, GuaranteedUpdate: "origState.data equal")."""
+    """Equal content keeps its version and makes no event.
+
+    Source: storage/etcd3/store.go, GuaranteedUpdate: "origState.data equal".
+    """
     stored = server.put(service("web"))
 
     async with watching(http, SERVICES, resourceVersion=str(server.store.version)) as watch:
@@ -71,8 +74,9 @@ async def test_without_a_version_a_watch_starts_with_what_is(
 
 
 async def test_a_streaming_list_ends_with_an_annotated_bookmark(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """ADDED for each object, one BOOKMARK with the annotation, then changes
-    (API concepts, "Streaming lists"; cacher/cache_watcher.go, convertToWatchEvent).
+    """ADDED for each object, one BOOKMARK with the annotation, then changes.
+
+    Source: API concepts, "Streaming lists"; cacher/cache_watcher.go, convertToWatchEvent.
     """
     server.put(service("a"))
     server.put(service("b"))
@@ -103,7 +107,10 @@ async def test_a_streaming_list_without_bookmarks_has_no_end_mark(server: ApiSer
 
 
 async def test_no_initial_events_means_from_now(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """sendInitialEvents=false without a version starts at the newest one (cacher/watch_cache.go, getAllEventsSinceLocked)."""
+    """sendInitialEvents=false without a version starts at the newest one.
+
+    Source: cacher/watch_cache.go, getAllEventsSinceLocked.
+    """
     server.put(service("old"))
 
     query = {"sendInitialEvents": "false", "resourceVersionMatch": "NotOlderThan"}
@@ -121,7 +128,7 @@ async def test_no_initial_events_means_from_now(server: ApiServer, http: aiohttp
         ),
         (
             {"resourceVersionMatch": "NotOlderThan", "resourceVersion": "5"},
-            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
         ),
         (
             {"sendInitialEvents": "true", "resourceVersionMatch": "Exact"},
@@ -144,8 +151,9 @@ async def test_watch_options_that_contradict_are_invalid(
 
 
 async def test_a_server_without_streaming_lists_says_so(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """With the WatchList feature off sendInitialEvents is 422 and the legacy start still works
-    (internalversion/validation, validateWatchOptions; internalversion/defaults.go).
+    """With the WatchList feature off sendInitialEvents is 422 and the legacy start still works.
+
+    Source: internalversion/validation, validateWatchOptions; internalversion/defaults.go.
     """
     server.faults.streaming_lists = False
     server.put(service("a"))
@@ -158,9 +166,11 @@ async def test_a_server_without_streaming_lists_says_so(server: ApiServer, http:
 
 
 async def test_a_version_too_old_is_an_error_event(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """A watch from a forgotten version answers 200 and one ERROR event with a 410 Status, then ends: "once we have passed
-    authn/authz/admission, and successfully parsed a resource version, other errors must fail with a watch event of type ERROR"
-    (cacher/cacher.go, Watch and newErrWatcher; words: watch_cache_history.go, GetIntervalLocked).
+    """A watch from a forgotten version answers 200 and one ERROR event with a 410 Status, then ends.
+
+    Upstream: "once we have passed authn/authz/admission, and successfully parsed a resource version, other errors must fail
+    with a watch event of type ERROR".
+    Source: cacher/cacher.go, Watch and newErrWatcher; words: watch_cache_history.go, GetIntervalLocked.
     """
     server.put(service("a"))
     version = server.store.version
@@ -197,17 +207,21 @@ async def test_the_window_of_changes_is_finite() -> None:
 
 
 async def test_a_watcher_that_falls_behind_is_cut_off() -> None:
-    """Who reads too slowly for the window loses the watch and has to resume
-    (cacher/cache_watcher.go, add: "Forcing %v watcher close due to unresponsiveness").
+    """Who reads too slowly for the window loses the watch and has to resume.
+
+    Source: cacher/cache_watcher.go, add: "Forcing %v watcher close due to unresponsiveness".
     """
-    async with ApiServer(window=5) as server, aiohttp.ClientSession(server.url) as http:
-        async with watching(http, SERVICES, resourceVersion=str(server.store.version)) as watch:
-            server.put(service("first"))
-            assert await watch.change() == ("ADDED", "first")
-            for number in range(30):  # all in one turn of the event loop: the watcher sees none of them in time
-                server.put(service(f"s{number}"))
-            with pytest.raises(EOFError):
-                await watch.change()
+    async with (
+        ApiServer(window=5) as server,
+        aiohttp.ClientSession(server.url) as http,
+        watching(http, SERVICES, resourceVersion=str(server.store.version)) as watch,
+    ):
+        server.put(service("first"))
+        assert await watch.change() == ("ADDED", "first")
+        for number in range(30):  # all in one turn of the event loop: the watcher sees none of them in time
+            server.put(service(f"s{number}"))
+        with pytest.raises(EOFError):
+            await watch.change()
 
 
 async def test_a_watch_from_the_future_waits(server: ApiServer, http: aiohttp.ClientSession) -> None:
@@ -219,8 +233,9 @@ async def test_a_watch_from_the_future_waits(server: ApiServer, http: aiohttp.Cl
 
 
 async def test_a_streaming_list_from_the_future_is_an_error_event(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """With initial events a version that does not come is a 504 inside the stream
-    (cacher/cacher.go, waitUntilWatchCacheFreshAndForceAllEvents).
+    """With initial events a version that does not come is a 504 inside the stream.
+
+    Source: cacher/cacher.go, waitUntilWatchCacheFreshAndForceAllEvents.
     """
     async with watching(http, SERVICES, **STREAMING, resourceVersion=str(server.store.version + 10)) as watch:
         event = await watch.next()
@@ -239,8 +254,9 @@ async def test_a_version_that_is_no_number_is_invalid(http: aiohttp.ClientSessio
 
 
 async def test_an_object_that_enters_a_selection_is_added(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """Updates across a selector's border are ADDED and DELETED, the latter with what was selected last
-    (cacher/cache_watcher.go, convertToWatchEvent).
+    """Updates across a selector's border are ADDED and DELETED, the latter with what was selected last.
+
+    Source: cacher/cache_watcher.go, convertToWatchEvent.
     """
     server.put(service("web", labels={"colour": "red"}))
 
@@ -319,8 +335,9 @@ async def test_no_bookmarks_unless_asked_for(http: aiohttp.ClientSession) -> Non
 
 
 async def test_a_watch_ends_at_its_time_out() -> None:
-    """timeoutSeconds ends the stream in good order, and a bookmark comes two seconds before however long the period
-    (cacher/cache_watcher.go, nextBookmarkTime; endpoints/handlers/watch.go, HandleHTTP).
+    """The time-out ends the stream in good order, and a bookmark comes two seconds before however long the period.
+
+    Source: cacher/cache_watcher.go, nextBookmarkTime; endpoints/handlers/watch.go, HandleHTTP.
     """
     async with ApiServer(bookmark_period=60) as server, aiohttp.ClientSession(server.url) as http:
         began = time.monotonic()

@@ -5,9 +5,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.api.wire import NODES, SERVICES, SHOP_SERVICES, SLICES, JsonObject, endpoint_slice, get, names, node, service
 
 from kproxy.lab.apiserver import ApiServer
-from tests.api.wire import NODES, SERVICES, SHOP_SERVICES, SLICES, JsonObject, endpoint_slice, get, names, node, service
 
 SHOP_SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 
@@ -115,8 +115,10 @@ async def test_replace_keeps_the_name(server: ApiServer, http: aiohttp.ClientSes
 
 
 async def test_delete_answers_as_the_kind_does(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """A slice's deletion answers a Status, a Service's the Service (the published OpenAPI: deleteCoreV1NamespacedService
-    returns v1.Service; generic/registry/store.go, ReturnDeletedObject).
+    """A slice's deletion answers a Status, a Service's the Service.
+
+    Source: the published OpenAPI: deleteCoreV1NamespacedService returns v1.Service; generic/registry/store.go,
+    ReturnDeletedObject.
     """
     server.put(service("web"))
     uid = server.put(endpoint_slice("web-1"))["metadata"]["uid"]
@@ -164,8 +166,9 @@ async def test_a_namespace_takes_its_objects_along(server: ApiServer, http: aioh
 
 
 async def test_status_has_a_door_of_its_own(server: ApiServer, http: aiohttp.ClientSession) -> None:
-    """/status changes the status alone, the object alone its spec; ipMode is filled in
-    (core/service/strategy.go, serviceStatusStrategy; core/v1/defaults.go, SetDefaults_Service).
+    """/status changes the status alone, the object alone its spec; ipMode is filled in.
+
+    Source: core/service/strategy.go, serviceStatusStrategy; core/v1/defaults.go, SetDefaults_Service.
     """
     server.put(service("web", type="LoadBalancer"))
     value = service("web", type="NodePort")

@@ -46,14 +46,17 @@ class Allocator:
     def refusals(self, owner: str, spec: Mapping[str, Any]) -> list[Cause]:
         """Tell which addresses and ports asked for cannot be had."""
         causes: list[Cause] = []
-        for index, address in enumerate(spec.get("clusterIPs") or ()):
-            why = self._refused_address(owner, address)
-            if why:
-                causes.append(
-                    invalid_value("spec.clusterIPs", spec["clusterIPs"], f"failed to allocate IP {address}: {why}")
-                    if index or address
-                    else invalid_value("spec.clusterIP", address, why)
-                )
+        headless = spec.get("clusterIP") == "None"
+        if spec.get("ipFamilyPolicy") == "RequireDualStack" and len(self._networks) < 2 and not headless:
+            words = "this cluster is not configured for dual-stack services"
+            causes.append(invalid_value("spec.ipFamilyPolicy", "RequireDualStack", words))
+        for index, family in enumerate(spec.get("ipFamilies") or ()):
+            if family not in self._networks and not headless:
+                causes.append(invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
+        for address in spec.get("clusterIPs") or ():
+            if why := self._refused_address(owner, address):
+                words = f"failed to allocate IP {address}: {why}"
+                causes.append(invalid_value("spec.clusterIPs", spec["clusterIPs"], words))
         for field, port in _ports(spec):
             if self._ports.get(port, owner) != owner:
                 causes.append(invalid_value(field, port, "provided port is already allocated"))
@@ -88,7 +91,7 @@ class Allocator:
         ):
             self._complete_ports(spec)
         if spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local" and not spec.get(HEALTH):
-            spec[HEALTH] = self._free_port(set())
+            spec[HEALTH] = self._free_port({port for _, port in _ports(spec)})
         self.hold(owner, spec)
 
     def hold(self, owner: str, spec: Mapping[str, Any]) -> None:

@@ -15,9 +15,7 @@ import yaml
 
 from kproxy.lab.apiserver.resources import Resource
 from kproxy.lab.apiserver.status import (
-    ApiError,
     bad_request,
-    failure,
     invalid,
     not_found,
     required,
@@ -173,9 +171,7 @@ def json_patch(current: JsonObject, patch: Any) -> JsonObject:  # noqa: ANN401 -
         try:
             _carry_out(box, step)
         except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
-            raise unprocessable(
-                f"the server rejected our request due to an error in our request: {step}: {error}"
-            ) from error
+            raise unprocessable() from error
     return box[""]
 
 
@@ -196,13 +192,7 @@ def _carry_out(box: JsonObject, step: JsonObject) -> None:
             _add(box, path, copy.deepcopy(_get(box, _pointer(step["from"]))))
         case "test":
             if _get(box, path) != step.get("value"):
-                raise ApiError(
-                    failure(
-                        422,
-                        "Invalid",
-                        f"the server rejected our request due to an error in our request: test of {step['path']} failed",
-                    )
-                )
+                raise ValueError(f"{step['path']} is not {step.get('value')}")
         case _:
             raise ValueError(f"unexpected kind: {operation}")
 

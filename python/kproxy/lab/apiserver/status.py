@@ -181,9 +181,9 @@ def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiErr
     return ApiError(failure(422, "Invalid", f'{qualified} "{name}" is invalid: {summary}', details))
 
 
-def unprocessable(message: str) -> ApiError:
-    """422: the body is well formed and yet cannot be carried out."""
-    return ApiError(failure(422, "Invalid", message, {}))
+def unprocessable() -> ApiError:
+    """422: a patch that is well formed and yet does not fit; the server says no more than that."""
+    return ApiError(failure(422, "Invalid", "the server rejected our request due to an error in our request"))
 
 
 def too_large_version(asked: int, current: int) -> ApiError:

@@ -48,7 +48,8 @@ class Writer:
         before = self._store.get(resource, metadata.get("namespace", ""), metadata["name"])
         if before is not None:
             old = before.value
-            metadata.update({name: old["metadata"][name] for name in ("uid", "creationTimestamp") if name in old["metadata"]})
+            known = old["metadata"]
+            metadata.update({name: known[name] for name in ("uid", "creationTimestamp") if name in known})
             if resource is SERVICE and not raw:
                 _keep_allocated(value, old)
         _identify(metadata)
@@ -144,12 +145,12 @@ class Writer:
         kind, version = value.get("kind", resource.kind), value.get("apiVersion", resource.api_version)
         if (kind, version) != (resource.kind, resource.api_version):
             raise bad_request(
-                f"{kind} in version {version!r} cannot be handled as a {resource.kind}: "
-                f"the path serves {resource.kind} in version {resource.api_version!r}"
+                f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
+                f'the path serves {resource.kind} in version "{resource.api_version}"'
             )
         metadata = value.setdefault("metadata", {})
         if not isinstance(metadata, dict):
-            raise bad_request(f"{resource.kind} in version {version!r} cannot be handled: metadata must be an object")
+            raise bad_request(f"{resource.kind} cannot be handled: metadata must be an object")
         if not resource.namespaced:
             metadata.pop("namespace", None)
         elif metadata.setdefault("namespace", target.namespace) != target.namespace:
