@@ -183,20 +183,20 @@ class Reflector:
         lasts = random.uniform(self._timing.shortest, self._timing.longest)  # noqa: S311 - spreads load
         query |= self._selectors()
         query |= {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(max(1, round(lasts)))}
-        began = self._clock.monotonic()
         self._bookmarked = False
-        try:
-            async with self._connection.stream(self._watch.path, query) as lines:
-                if not self._version:
-                    self._unfinished += 1
-                    inventory.begin()
+        async with self._connection.stream(self._watch.path, query) as lines:
+            began = self._clock.monotonic()
+            if not self._version:
+                self._unfinished += 1
+                inventory.begin()
+            try:
                 while batch := await lines.batch(self._patience(lasts)):
                     received = self._clock.monotonic()
                     self._observer.received(self._watch.kind, sum(map(len, batch)))
                     for line in batch:
                         self._take(inventory, line, began, received)
-        finally:
-            self._observer.watched(self._watch.kind, self._clock.monotonic() - began)
+            finally:
+                self._observer.watched(self._watch.kind, self._clock.monotonic() - began)
 
     def _patience(self, lasts: float) -> float:
         if not self._version:
