@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has caught Service proxies before: other people's edits, restarts, marks, fairness."""
+
+import json
+import math
+import subprocess
+
+import pytest
+from tests.conformance.packets.dial import Met
+from tests.sequences.objects import Place, endpoints, service
+from tests.sequences.stage import NODE4, OUTSIDE, Stage, cluster, stage
+
+from kproxy.dataplanes.contract import Applied
+from kproxy.table.routing_table import Changes, RouteChange
+
+pytestmark = pytest.mark.packets
+
+VIP, PORT = "172.30.0.1", 31001
+TOLD = [
+    service("web", VIP, ports=[("TCP", 80, PORT)], type="NodePort", sessionAffinity="None"),
+    endpoints("web", [Place("10.180.0.1"), Place("10.180.1.1", "other-node")]),
+]
+BOTH = {"10.180.0.1:8080", "10.180.1.1:8080"}
+
+
+def nft(text: str) -> str:
+    """Run nft as somebody else would; return what it prints."""
+    return subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True, check=True).stdout
+
+
+def chi_square_bound(freedom: int, deviations: float = 5.0) -> float:
+    """Return the chi-square value that is exceeded as rarely as a normal variable exceeds so many deviations.
+
+    Wilson and Hilferty's cube approximation (1931); 5 deviations are one case in 3.5 million.
+    """
+    share = 2 / (9 * freedom)
+    return freedom * (1 - share + deviations * math.sqrt(share)) ** 3
+
+
+def repair(on: Stage) -> None:
+    """Do what the daemon does once foreign changes are told: read back, compile against everything, commit."""
+    table = on.router.table
+    everything = Changes(
+        before=None, after=table, routes=tuple(RouteChange(route.key, None, route) for route in table.routes()), node=True
+    )
+    for plane in on.planes:
+        assert isinstance(plane.commit(plane.compile(plane.read_back(), everything)), Applied)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 100])
+def test_trap_23_every_endpoint_gets_its_share(count: int) -> None:
+    """The choice is uniform: chi-square over 10,000 connections."""
+    places = [Place(f"10.180.1.{last}", "other-node") for last in range(1, count + 1)]
+    with stage(service("web", VIP), endpoints("web", places)) as on:
+        outcomes = on.dial(VIP, times=10_000)
+        met = [outcome.endpoint for outcome in outcomes]
+        assert set(met) == {f"{place.address}:8080" for place in places}
+        share = len(met) / count
+        chi_square = sum((met.count(endpoint) - share) ** 2 / share for endpoint in set(met))
+        assert count == 1 or chi_square < chi_square_bound(count - 1)
+
+
+def test_trap_14_nothing_of_ours_is_left_on_a_packet_that_leaves() -> None:
+    """Encapsulation after us must see neither the masquerade mark nor our scratch value, and what others have set stays."""
+    watch = """
+    table inet watch {
+        counter ours { }
+        counter theirs { }
+        chain mark { type filter hook prerouting priority -200; meta mark set 0x80001; }
+        chain leaving { type filter hook postrouting priority 300;
+            meta mark and 0x4000 != 0 counter name ours
+            meta priority != 0 counter name ours
+            meta mark and 0x80001 == 0x80001 counter name theirs; }
+    }
+    """
+    with stage(*TOLD) as on:
+        nft(watch)
+        outcomes = on.dial(NODE4, PORT, source=OUTSIDE, times=20)
+        assert {outcome.source for outcome in outcomes} == {NODE4}
+        counters = json.loads(
+            subprocess.run(["nft", "-j", "list", "counters"], capture_output=True, text=True, check=True).stdout
+        )
+        packets = {item["counter"]["name"]: item["counter"]["packets"] for item in counters["nftables"] if "counter" in item}
+        assert packets["ours"] == 0
+        assert packets["theirs"] >= 20
+
+
+@pytest.mark.parametrize("edit", ["flush ruleset", "delete table ip kproxy", "flush table ip kproxy"])
+def test_trap_15_what_others_destroy_is_noticed_and_repaired(edit: str) -> None:
+    """After a foreign edit the dataplane says so once, and reading back and committing again mends it."""
+    with stage(*TOLD) as on:
+        assert not any(plane.foreign_changes() for plane in on.planes)
+        nft(edit)
+        assert any(plane.foreign_changes() for plane in on.planes)
+        assert on.met(VIP) == {"NONE"}
+        repair(on)
+        assert not any(plane.foreign_changes() for plane in on.planes)
+        assert on.met(VIP) == BOTH
+
+
+def test_trap_15_iptables_flushed_beside_us_changes_nothing() -> None:
+    """``iptables -F`` empties its own tables only."""
+    with stage(*TOLD) as on:
+        subprocess.run(["iptables", "-t", "nat", "-F"], check=True, capture_output=True)
+        assert not any(plane.foreign_changes() for plane in on.planes)
+        assert on.met(VIP) == BOTH
+
+
+def test_trap_16_a_restart_writes_nothing_and_stops_nobody() -> None:
+    """The kernel's own monitor prints nothing while a second process takes up what the first has left."""
+    with stage(*TOLD) as on:
+        monitor = subprocess.Popen(["nft", "monitor"], stdout=subprocess.PIPE, text=True)
+        try:
+            nft("add table inet begin")  # proves that the monitor is listening
+            assert monitor.stdout is not None
+            assert "begin" in monitor.stdout.readline()
+            for _ in range(3):
+                assert on.restart(*cluster(*TOLD)) == 0
+                assert on.met(VIP) == BOTH
+            nft("add table inet end")
+            printed = []
+            while "table inet end" not in (line := monitor.stdout.readline()):
+                printed.append(line)
+        finally:
+            monitor.terminate()
+            monitor.communicate()
+        assert [line for line in printed if not line.startswith("# new generation")] == []
+
+
+def test_trap_16_a_restart_after_changes_it_missed_ends_at_the_new_table() -> None:
+    """What changed while nobody was there is worked out from the kernel, and only that is sent."""
+    with stage(*TOLD) as on:
+        later = [TOLD[0], endpoints("web", [Place("10.180.1.1", "other-node"), Place("10.180.2.1", "third-node")])]
+        assert on.restart(*cluster(*later)) > 0
+        assert on.met(VIP) == {"10.180.1.1:8080", "10.180.2.1:8080"}
+
+
+def test_trap_19_the_hosts_own_nft_reads_our_table() -> None:
+    """An administrator lists the ruleset as text and as JSON, and the text loads again elsewhere."""
+    with stage(*TOLD) as on:
+        assert on.met(VIP) == BOTH
+        text = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        json.loads(subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=True).stdout)
+        subprocess.run(["unshare", "--net", "nft", "-f", "-"], input=text, text=True, check=True, capture_output=True)
+
+
+def test_trap_21_others_that_reload_their_own_rules_do_not_touch_ours() -> None:
+    """A firewall that deletes and writes its tables again, and one that flushes its own, leave Services alone."""
+    firewall = "table inet firewall { chain forward { type filter hook forward priority 10; ct state established,related accept; }; }\n"
+    with stage(*TOLD) as on:
+        nft(firewall)
+        for reload in (f"delete table inet firewall\n{firewall}", f"flush table inet firewall\n{firewall}"):
+            nft(reload)
+            assert not any(plane.foreign_changes() for plane in on.planes)
+            assert on.met(VIP) == BOTH
+            assert on.met(NODE4, PORT, source=OUTSIDE) == BOTH
+
+
+def test_trap_4_a_node_port_changes_hands_in_one_step() -> None:
+    """One Service gives a node port up and another takes it in the same batch of events."""
+    with stage(*TOLD) as on:
+        without = service("web", VIP, type="ClusterIP")
+        heir = service("heir", "172.30.0.2", ports=[("TCP", 80, PORT)], type="NodePort")
+        on.tell(heir, without, endpoints("heir", [Place("10.180.2.1", "third-node")]))
+        assert on.met(NODE4, PORT, source=OUTSIDE) == {"10.180.2.1:8080"}
+        assert on.met(VIP) == BOTH
+
+
+def test_trap_5_an_endpoint_moves_from_one_service_to_another_in_one_step() -> None:
+    """Both Services have it where it belongs, and counters go with the endpoint of each."""
+    with stage(*TOLD, service("other", "172.30.0.2"), endpoints("other", [Place("10.180.2.1", "third-node")])) as on:
+        on.tell(
+            endpoints("web", [Place("10.180.0.1")]),
+            endpoints("other", [Place("10.180.1.1", "other-node"), Place("10.180.2.1", "third-node")]),
+        )
+        assert on.met(VIP) == {"10.180.0.1:8080"}
+        assert on.met("172.30.0.2") == {"10.180.1.1:8080", "10.180.2.1:8080"}
+
+
+def test_trap_2_the_second_claimant_takes_over_when_the_first_goes() -> None:
+    """Two Services claim one external address; the one named first in the order of creation and names has it."""
+    first = service("a-first", "172.30.0.3", externalIPs=["192.168.99.1"])
+    second = service("b-second", "172.30.0.4", externalIPs=["192.168.99.1"])
+    slices = [
+        endpoints("a-first", [Place("10.180.2.1", "third-node")]),
+        endpoints("b-second", [Place("10.180.2.2", "third-node")]),
+    ]
+    with stage(*TOLD, second, first, *slices) as on:
+        assert on.met("192.168.99.1") == {"10.180.2.1:8080"}
+        on.tell(service("a-first", "172.30.0.3"))
+        assert on.met("192.168.99.1") == {"10.180.2.2:8080"}
+
+
+def test_refusals_are_counted() -> None:
+    """Every packet that meets reject or drop shows in the counters, once."""
+    with stage(service("empty", VIP)) as on:
+        before = on.refused()
+        outcomes = on.dial(VIP, times=10)
+        assert {outcome.met for outcome in outcomes} == {Met.REJECT}
+        assert on.refused() - before == 10
