@@ -97,7 +97,7 @@ class Dataplane(Protocol):
     def compile(self, committed: Committed, changes: Changes) -> Transaction:
         """Work out how the kernel goes from ``committed`` to ``changes.after``. Pure; other families are ignored."""
 
-    def commit(self, transaction: Transaction) -> Applied | Refused:
+    def commit(self, transaction: Any) -> Applied | Refused:  # noqa: ANN401 - what its own compile made, no other
         """Send the transaction's phases. Between them as much time passes as packets in flight need."""
 
     def settle(self) -> None:
