@@ -9,9 +9,13 @@ The decision tables of kube-proxy (``docs/differences.md`` lists where we leave 
 """
 
 import functools
+from typing import Final
 
 from kproxy.table.route import DROP, PASS, REJECT, Policy, Verdict
 from kproxy.table.terms import Action, EndpointSet
+
+
+NOWHERE: Final = Policy(PASS, PASS, PASS)  # of a role that a port has no frontend of
 
 
 def balance(endpoints: EndpointSet, *, masquerade: bool) -> Verdict:
@@ -57,8 +61,7 @@ def external_policy(*, anywhere: bool, local: bool, own: bool, loopback: bool) -
 
 
 @functools.cache
-def sets_used(internal: Policy, external: Policy, *, reachable: bool) -> frozenset[EndpointSet]:
-    """Return the endpoint sets that some verdict in force balances over. Not ``reachable``: the ClusterIP's only."""
-    policies = (internal, external) if reachable else (internal,)
-    verdicts = [verdict for one in policies for verdict in (one.pod, one.node, one.outside, one.loopback)]
+def sets_used(internal: Policy, external: Policy) -> frozenset[EndpointSet]:
+    """Return the endpoint sets that some verdict balances over."""
+    verdicts = [verdict for one in (internal, external) for verdict in (one.pod, one.node, one.outside, one.loopback)]
     return frozenset(verdict.endpoints for verdict in verdicts if verdict.action is Action.BALANCE)

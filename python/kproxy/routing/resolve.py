@@ -7,7 +7,7 @@ from kproxy.routing.categorize import Usable, categorize
 from kproxy.routing.claims import settled_table
 from kproxy.routing.endpoints import Merged, merge, parts_of
 from kproxy.routing.node_facts import NodeView
-from kproxy.routing.policies import external_policy, internal_policy, sets_used
+from kproxy.routing.policies import NOWHERE, external_policy, internal_policy, sets_used
 from kproxy.routing.shape import PortShape, ServiceShape
 from kproxy.routing.slices import SliceRecord
 from kproxy.routing.source_ranges import with_node
@@ -60,13 +60,12 @@ def resolve_port(
         masquerade_all=view.masquerade_all,
         detects_pods=here.detects_pods,
     )
-    external = external_policy(
-        anywhere=usable.anywhere and reachable,
-        local=shape.external_local,
-        own=bool(usable.local),
-        loopback=here.loopback,
-    )
-    used = sets_used(internal, external, reachable=reachable)
+    external = NOWHERE
+    if reachable:
+        external = external_policy(
+            anywhere=usable.anywhere, local=shape.external_local, own=bool(usable.local), loopback=here.loopback
+        )
+    used = sets_used(internal, external)
     return Route(
         key=port.key,
         internal=internal,
