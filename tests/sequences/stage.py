@@ -23,7 +23,7 @@ THIS: Final = "this-node"
 NODE4, NODE6 = "192.168.0.2", "2001:db8::1"
 POD, OUTSIDE = "10.0.0.2", "203.0.113.2"
 PODS_HERE: Final = [POD, "10.0.0.3", "10.180.0.1", "10.180.0.2", "10.180.0.3", "fd00:10::2"]
-SETTINGS: Final = Settings(node=THIS, cluster_cidrs=("10.0.0.0/8", "fd00:10::/32"))
+SETTINGS: Final = Settings(node=THIS, mode=Mode.NFTABLES, cluster_cidrs=("10.0.0.0/8", "fd00:10::/32"))
 
 
 class Stage:
