@@ -86,7 +86,7 @@ def test_the_told_converges_to_the_server_through_any_faults(steps: list[tuple[s
     async def scenario() -> None:
         server = FakeServer()
         witness = Witness(server)
-        backoff = Backoff(chance=lambda: 1.0)
+        backoff = Backoff(1.0, 30.0, chance=lambda: 1.0)
         reflector = Reflector(SERVICES, server, clock=FakeClock(), timing=Timing(page=2), backoff=backoff)
         inventory = Inventory(SERVICES, witness)
         for what, value in steps:

@@ -11,7 +11,7 @@ class Backoff:
     A whole cluster of nodes loses its API server at one moment, so the jitter matters from the first pause on.
     """
 
-    def __init__(self, first: float = 0.2, longest: float = 30.0, *, chance: Callable[[], float] = random.random) -> None:
+    def __init__(self, first: float, longest: float, *, chance: Callable[[], float] = random.random) -> None:
         self._first = first
         self._longest = longest
         self._chance = chance

@@ -55,6 +55,8 @@ class Timing(msgspec.Struct, frozen=True):
     grace: float = 30.0
     listing: float = 30.0
     fruitful: float = 1.0  # a watch that ends sooner, and empty, counts as a failure
+    first_pause: float = 0.2  # after a failure; doubled up to
+    longest_pause: float = 30.0
     absent: float = 600.0  # between looks for a kind that the server lacks
     page: int = 500  # objects
 
@@ -78,7 +80,7 @@ class Reflector:
         self._clock = clock
         self._observer = observer or Nobody()
         self._timing = timing or Timing()
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or Backoff(self._timing.first_pause, self._timing.longest_pause)
         self._sleep = sleep
         self._version = ""
         self._by_field = True  # whether the server selects by field, or we do
