@@ -30,7 +30,8 @@ check: setup ## the everyday loop: format, lint, types, layers, unit tests; seco
 conformance: setup ## CASES=FILE MODE=model|nftables: any file of unit or traffic cases
 	@$(VENV)/python -m tests.conformance $(CASES) $(MODE)
 
-bench: setup-packets ## the benchmark suite; ONLY=WORD picks
+bench: ## the benchmark suite; ONLY=WORD picks
+	@scripts/setup bench
 	@$(PYTEST) bench -q --benchmark-only $(if $(ONLY),-k "$(ONLY)") -s --timeout 1800
 
 wheel: setup ## one abi3 wheel for Python 3.11 and newer, in dist/

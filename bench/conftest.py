@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every bench shares: bars, ratios told at the end, and a namespace to work in."""
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -43,22 +41,6 @@ def node() -> Iterator[None]:
     """Put the calling thread into an empty network namespace of its own."""
     with private():
         yield
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def alternating(rounds: int, *works: Callable[[], float]) -> list[float]:
-    """Run several measurements in turn, ``rounds`` times, and return the median of each."""
-    taken: list[list[float]] = [[] for _ in works]
-    for _ in range(rounds):
-        for times, work in zip(taken, works, strict=True):
-            times.append(work())
-    return [statistics.median(times) for times in taken]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

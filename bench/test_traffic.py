@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What packets pay: the first of a connection at the first and the last of 10,000 Services, and bulk, counted or not."""
+
+import contextlib
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.conftest import Bar
+from bench.tables import SERVICES, endpoint, facts, route, table, whole
+from kproxy.dataplanes.contract import Applied
+from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
+from kproxy.dataplanes.nftables.layout import Options
+from kproxy.lab.host import Host, join
+from kproxy.lab.namespaces import inside
+from kproxy.table.terms import Family
+
+COUNT = 10_000
+PORT = 8080
+
+
+class Bed:
+    """client - node - server, one after another; the server answers on every endpoint's address."""
+
+    def __init__(self) -> None:
+        self.client, self.node, self.server = Host("client"), Host("node"), Host("server")
+        join(self.client, "eth0", self.node, "c0")
+        join(self.server, "eth0", self.node, "s0")
+        self.client.ip("addr add 172.20.0.2/24 dev eth0", "route add default via 172.20.0.1")
+        self.node.ip(
+            "addr add 172.20.0.1/24 dev c0", "addr add 172.21.0.1/24 dev s0", "route add 10.128.0.0/9 via 172.21.0.2"
+        )
+        self.server.ip(
+            "addr add 172.21.0.2/24 dev eth0", "route add default via 172.21.0.1", "route add local 10.128.0.0/9 dev lo"
+        )
+        for host in (self.client, self.node, self.server):
+            host.sysctl("net/ipv4/tcp_congestion_control=reno")  # kernels that default to BBR distort every ratio
+        self.client.sysctl("net/ipv4/ip_local_port_range=1024 65000")
+        self.client.sysctl("net/ipv4/tcp_tw_reuse=1")
+
+    def close(self) -> None:
+        """Let go of the namespaces."""
+        for host in (self.client, self.node, self.server):
+            host.close()
+
+    def load(self, options: Options) -> NftablesDataplane:
+        """Put 10,000 Services of two endpoints into the node."""
+        routes = [route(number, (endpoint(2 * number, PORT), endpoint(2 * number + 1, PORT))) for number in range(COUNT)]
+        with inside(self.node.namespace):
+            dataplane = NftablesDataplane(Family.IPV4, options=options)
+            changes = whole(table(routes, facts("172.20.0.0/24")))
+            applied = dataplane.commit(dataplane.compile(dataplane.read_back(), changes))
+            assert isinstance(applied, Applied), applied
+        return dataplane
+
+
+@contextlib.contextmanager
+def child(host: Host, work: Callable[[], None]) -> Iterator[None]:
+    """Run a function in a child process inside a host for a while."""
+    pid = os.fork()
+    if not pid:
+        try:
+            with inside(host.namespace):
+                work()
+        finally:
+            os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _accept_forever() -> None:
+    server = socket.create_server(("0.0.0.0", PORT), backlog=4096)
+    while True:
+        connection, _ = server.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+
+
+def _connects(bed: Bed, address: str, port: int, count: int = 400) -> list[float]:
+    taken = []
+    with inside(bed.client.namespace):
+        for _ in range(count):
+            dial = socket.socket()
+            began = time.perf_counter()
+            dial.connect((address, port))
+            taken.append(time.perf_counter() - began)
+            dial.close()
+    return taken
+
+
+@pytest.fixture(name="bed")
+def a_bed() -> Iterator[Bed]:
+    """Build the three hosts."""
+    bed = Bed()
+    yield bed
+    bed.close()
+
+
+@pytest.mark.parametrize("counting", [False, True])
+def test_first_packet(benchmark: BenchmarkFixture, bed: Bed, bar: Bar, *, counting: bool) -> None:
+    """A connect to the last of 10,000 Services costs what one to the first costs."""
+    dataplane = bed.load(Options(count_bytes=counting))
+    first, last = str(SERVICES[1]), str(SERVICES[COUNT])
+    samples: dict[str, list[float]] = {first: [], last: [], "direct": []}
+    with child(bed.server, _accept_forever):
+        time.sleep(0.2)
+        for _ in range(7):
+            for where in samples:
+                target = (endpoint(0).address, PORT) if where == "direct" else (where, 80)
+                samples[where] += _connects(bed, *target)
+        benchmark.pedantic(_connects, args=(bed, last, 80, 50), rounds=1)
+    dataplane.close()
+    p10 = {where: statistics.quantiles(taken, n=10)[0] * 1e6 for where, taken in samples.items()}
+    p50 = {where: statistics.median(taken) * 1e6 for where, taken in samples.items()}
+    words = f"p10 {p10[first]:.1f} and {p10[last]:.1f} us (direct {p10['direct']:.1f})"
+    bar(
+        f"first packet, last beside first Service, p10, counting {'on' if counting else 'off'}",
+        p10[last] / p10[first],
+        1.1,
+        words,
+    )
+    bar(f"first packet, last beside first Service, p50, counting {'on' if counting else 'off'}", p50[last] / p50[first], 1.2)
+
+
+def _bulk(bed: Bed) -> float:
+    """Return gigabits per second of one stream through the last Service."""
+    with inside(bed.client.namespace):
+        command = ["iperf3", "-c", str(SERVICES[COUNT]), "-p", "80", "-t", "3", "-J"]
+        done = subprocess.run(command, check=True, capture_output=True)
+    report = msgspec.json.decode(done.stdout)
+    return float(report["end"]["sum_received"]["bits_per_second"]) / 1e9
+
+
+def test_bulk(benchmark: BenchmarkFixture, bar: Bar) -> None:
+    """Counting bytes costs bulk traffic at most 3 %."""
+    beds = {counting: Bed() for counting in (False, True)}
+    planes = [bed.load(Options(count_bytes=counting)) for counting, bed in beds.items()]
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    with contextlib.ExitStack() as servers:
+        for bed in beds.values():
+            with inside(bed.server.namespace):
+                server = subprocess.Popen(["iperf3", "-s", "-p", str(PORT)], stdout=subprocess.DEVNULL)
+            servers.callback(server.wait)
+            servers.callback(server.kill)
+        time.sleep(0.3)
+        for _ in range(5):
+            for counting, bed in beds.items():
+                rates[counting].append(_bulk(bed))
+        benchmark.pedantic(_bulk, args=(beds[True],), rounds=1)
+    for plane in planes:
+        plane.close()
+    for bed in beds.values():
+        bed.close()
+    off, on = statistics.median(rates[False]), statistics.median(rates[True])
+    bar("bulk, share lost to counting", 1 - on / off, 0.03, f"{on:.1f} beside {off:.1f} Gbit/s")
