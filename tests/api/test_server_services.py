@@ -17,7 +17,7 @@ async def create(http: aiohttp.ClientSession, value: JsonObject) -> tuple[int, J
 
 
 async def test_defaults(http: aiohttp.ClientSession) -> None:
-    """A bare Service gets what a real server gives it (pkg/apis/core/v1/defaults.go, SetDefaults_Service; KEP-3070 bands)."""
+    """A bare Service gets what a real server gives it (core/v1/defaults.go, SetDefaults_Service; KEP-3070)."""
     spec = (await create(http, service("web")))[1]["spec"]
 
     assert spec == {
@@ -97,7 +97,7 @@ async def test_a_local_load_balancer_gets_a_health_port(http: aiohttp.ClientSess
 
 async def test_what_is_freed_can_be_had_again(server: ApiServer, http: aiohttp.ClientSession) -> None:
     """A deleted Service gives its address and ports back."""
-    wanted = {"clusterIP": "10.96.0.50", "type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}
+    wanted: JsonObject = {"clusterIP": "10.96.0.50", "type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}
     assert (await create(http, service("a", **wanted)))[0] == 201
     assert (await create(http, service("b", **wanted)))[0] == 422
     server.delete("Service", "a")
