@@ -24,12 +24,12 @@ from kproxy.table.terms import Family
 class Bench:
     """A lane on a fake kernel and a fake clock."""
 
-    def __init__(self, kernel: FakeKernel | None = None, *, minimum: float = 1.0) -> None:
+    def __init__(self, kernel: FakeKernel | None = None, *, minimum: float = 1.0, verify: float = 30.0) -> None:
         self.clock = FakeClock()
         self.kernel = kernel or FakeKernel()
         self.witness = Witness()
         self.dataplane = FakeDataplane(Family.IPV4, kernel=self.kernel)
-        self.lane = Lane(self.dataplane, clock=self.clock, observer=self.witness, timing=Timing(minimum=minimum))
+        self.lane = Lane(self.dataplane, clock=self.clock, observer=self.witness, timing=Timing(minimum, verify))
         self.told: RoutingTable | None = None
 
     async def tell(self, *routes: Route, node: NodeFacts | None = None) -> None:
@@ -311,7 +311,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("refuse"), NAMES, st.sampled_from([1, 2, 5, -1])),
     st.tuples(st.just("refuse all"), st.sampled_from([1, 3, 8, -1])),
     st.tuples(st.just("fail"),),
-    st.tuples(st.just("lose"), st.one_of(st.none(), NAMES), st.booleans()),
+    st.tuples(st.just("lose"), st.one_of(st.none(), NAMES)),
     st.tuples(st.just("restart"),),
     st.tuples(st.just("wait"), st.sampled_from([0.0, 0.05, 0.5, 3.0, 40.0])),
 )  # fmt: skip
@@ -325,16 +325,18 @@ def _turn(bench: Bench, step: Step) -> None:
             bench.kernel.refuse_everything(times=times)
         case ("fail",):
             bench.kernel.failure = KernelError("no memory")
-        case ("lose", name, told):
+        case ("lose", name):
             bench.kernel.change_by_others(key(name) if name else None)
-            bench.kernel.foreign = told
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, max_size=25))
 async def test_after_any_history_the_kernel_comes_to_hold_the_table(steps: Sequence[Step]) -> None:
-    """Events, refusals, failures, foreign edits and restarts in any order: once the kernel is well, it holds the table."""
-    bench = Bench()
+    """Events, refusals, failures, foreign edits and restarts in any order: once the kernel is well, it holds the table.
+
+    The regular comparison is off: it would heal what the lane itself forgets.
+    """
+    bench = Bench(verify=math.inf)
     routes: dict[str, Route] = {}
     node = "n1"
     await bench.tell()
@@ -352,7 +354,7 @@ async def test_after_any_history_the_kernel_comes_to_hold_the_table(steps: Seque
             case ("wait", seconds):
                 await bench.pass_time(seconds)
             case ("restart",):
-                bench = Bench(bench.kernel)
+                bench = Bench(bench.kernel, verify=math.inf)
             case _:
                 _turn(bench, step)
         await bench.tell(*routes.values(), node=NodeFacts(name=node))

@@ -5,6 +5,7 @@ import asyncio
 import math
 
 import pytest
+from tests.unit.daemon.tables import ScriptedRouter, Witness, key, route, routes_of, table
 
 from kproxy.daemon.gate import Gate, Open
 from kproxy.daemon.lane import Timing
@@ -14,7 +15,6 @@ from kproxy.objects.events import Delete, Event, Host, Kind, Synced
 from kproxy.table.clock import FakeClock, SystemClock
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family
-from tests.unit.daemon.tables import ScriptedRouter, Witness, key, route, routes_of, table
 
 NEWS: Event = Delete(Kind.SERVICE, "shop/x")
 
@@ -143,7 +143,7 @@ async def test_it_runs_on_the_machines_clock() -> None:
 
 async def _until(condition: object) -> None:
     assert callable(condition)
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - the fake kernel tells nobody
         await asyncio.sleep(0.005)
 
 
