@@ -75,16 +75,23 @@ def _require_envelope(document: Document) -> None:
         )
 
 
+def configuration_of(values: Mapping[str, Value]) -> KubeProxyConfiguration:
+    """Convert plain values, as of a file but without apiVersion and kind. Raises msgspec.ValidationError."""
+    logging = values.get("logging")
+    if isinstance(logging, dict):  # the one duration that may be a number of nanoseconds
+        flush = logging.get("flushFrequency")
+        if isinstance(flush, int) and not isinstance(flush, bool):
+            values = {**values, "logging": {**logging, "flushFrequency": f"{flush}ns"}}
+    return msgspec.convert(values, KubeProxyConfiguration, dec_hook=_duration)
+
+
 def _convert(document: Document) -> KubeProxyConfiguration:
     """Convert field by field, so that every wrong one is named at once."""
     values = {name: value for name, value in document.values.items() if name not in _ENVELOPE}
-    flush = values.get("logging", {}).get("flushFrequency") if isinstance(values.get("logging"), dict) else None
-    if isinstance(flush, int) and not isinstance(flush, bool):  # the one duration that may be a number of nanoseconds
-        values["logging"] = values["logging"] | {"flushFrequency": f"{flush}ns"}
     problems = []
     for name, value in values.items():
         try:
-            msgspec.convert({name: value}, KubeProxyConfiguration, dec_hook=_duration)
+            configuration_of({name: value})
         except msgspec.ValidationError as error:
             match = _AT.fullmatch(str(error))
             words, path = (match["words"], match["path"] or name) if match else (str(error), name)
@@ -94,7 +101,7 @@ def _convert(document: Document) -> KubeProxyConfiguration:
             problems.append(f"line {line}: {path}: {words}")
     if problems:
         raise ConfigError("; ".join(problems))
-    return msgspec.convert(values, KubeProxyConfiguration, dec_hook=_duration)
+    return configuration_of(values)
 
 
 def decode(text: str, origin: str, *, strict: bool = False) -> Decoded:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from kproxy.config import paths
-from kproxy.config.loading import Start, configure
+from kproxy.config.loading import Start, complete, configure
 from kproxy.config.schema import KubeProxyConfiguration
 from kproxy.table.errors import ConfigError
 
@@ -81,6 +81,8 @@ def judge(start: Start, text: str | None) -> Decision:
         return End(f"{WORDS}: {start.config_file} is gone")
     try:
         after = configure(start.command_line, text)
+        if start.nftables_works is not None:
+            after = complete(after, nftables_works=start.nftables_works)
     except ConfigError as error:
         return End(f"{WORDS} and cannot be used: {error}")
     fields = changed_fields(start.config, after.config)

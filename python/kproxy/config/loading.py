@@ -7,7 +7,7 @@ only kproxy can do. ``--master`` and the actions are no fields and always count.
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from kproxy.config import paths
 from kproxy.config.addresses import append_port
 from kproxy.config.command_line import CommandLine, default_of, read_command_line
 from kproxy.config.decode import decode
-from kproxy.config.defaults import with_defaults
+from kproxy.config.defaults import for_platform, with_defaults
 from kproxy.config.flags import FLAGS
 from kproxy.config.schema import KubeProxyConfiguration
 from kproxy.config.validation import require_valid
@@ -26,8 +26,9 @@ from kproxy.table.errors import ConfigError
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """All that the command line and the file ask for.
 
-    ``config`` has its defaults and is valid; what depends on the kernel (``mode``) may still be empty, see
-    ``defaults.for_platform``. ``warnings`` are sentences for the log. ``version`` is empty unless asked for.
+    ``config`` has its defaults and is valid; what depends on the kernel (``mode``) may still be empty, see ``complete``.
+    ``warnings`` are sentences for the log. ``version`` is empty unless asked for. ``origin`` and ``places`` say where
+    each field was set; ``nftables_works`` is what ``complete`` was told, None before.
     """
 
     config: KubeProxyConfiguration
@@ -40,6 +41,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     master: str = ""
     strict_config: bool = False
     version: str = ""
+    origin: str = "the flags"
+    places: Mapping[str, str] = {}
+    nftables_works: bool | None = None
 
 
 def read_file(path: str) -> str:
@@ -136,7 +140,8 @@ def configure(command_line: CommandLine, text: str | None = None) -> Start:
         f"--{name} is deprecated: {FLAGS[name].deprecated}" for name in command_line.given if FLAGS[name].deprecated
     ]
     config = override_hostname(config, command_line.value("hostname-override"))
-    require_valid(config, f"configuration file {path}" if path else "the flags", places)
+    origin = f"configuration file {path}" if path else "the flags"
+    require_valid(config, origin, places)
     version = command_line.value("version")
     return Start(
         config=config,
@@ -149,7 +154,19 @@ def configure(command_line: CommandLine, text: str | None = None) -> Start:
         master=command_line.value("master"),
         strict_config=command_line.value("strict-config"),
         version="" if version == "false" else version,
+        origin=origin,
+        places=places,
     )
+
+
+def complete(start: Start, *, nftables_works: bool) -> Start:
+    """Fill in what depends on the kernel: mode, NodePort addresses, local detection. Raises ConfigError.
+
+    The mode settles which section's periods count, so they are judged again.
+    """
+    config = for_platform(start.config, nftables_works=nftables_works)
+    require_valid(config, start.origin, start.places)
+    return msgspec.structs.replace(start, config=config, nftables_works=nftables_works)
 
 
 def load(arguments: Sequence[str], prog: str = "kproxy") -> Start:
