@@ -2,13 +2,11 @@
 """What packets pay: the first of a connection at the first and the last of 10,000 Services, and bulk, counted or not."""
 
 import contextlib
-import os
-import signal
 import socket
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -16,75 +14,22 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.conftest import Bar
 from bench.tables import SERVICES, endpoint, facts, route, table, whole
-from kproxy.dataplanes.contract import Applied
 from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
 from kproxy.dataplanes.nftables.layout import Options
-from kproxy.lab.host import Host, join
 from kproxy.lab.namespaces import inside
 from kproxy.table.terms import Family
+from tests.bed import PORT, Bed, accept_forever, child
 
 COUNT = 10_000
-PORT = 8080
 
 
-class Bed:
-    """client - node - server, one after another; the server answers on every endpoint's address."""
-
-    def __init__(self) -> None:
-        self.client, self.node, self.server = Host("client"), Host("node"), Host("server")
-        join(self.client, "eth0", self.node, "c0")
-        join(self.server, "eth0", self.node, "s0")
-        self.client.ip("addr add 172.20.0.2/24 dev eth0", "route add default via 172.20.0.1")
-        self.node.ip(
-            "addr add 172.20.0.1/24 dev c0", "addr add 172.21.0.1/24 dev s0", "route add 10.128.0.0/9 via 172.21.0.2"
-        )
-        self.server.ip(
-            "addr add 172.21.0.2/24 dev eth0", "route add default via 172.21.0.1", "route add local 10.128.0.0/9 dev lo"
-        )
-        for host in (self.client, self.node, self.server):
-            host.sysctl("net/ipv4/tcp_congestion_control=reno")  # kernels that default to BBR distort every ratio
-        self.client.sysctl("net/ipv4/ip_local_port_range=1024 65000")
-        self.client.sysctl("net/ipv4/tcp_tw_reuse=1")
-
-    def close(self) -> None:
-        """Let go of the namespaces."""
-        for host in (self.client, self.node, self.server):
-            host.close()
-
-    def load(self, options: Options) -> NftablesDataplane:
-        """Put 10,000 Services of two endpoints into the node."""
-        routes = [route(number, (endpoint(2 * number, PORT), endpoint(2 * number + 1, PORT))) for number in range(COUNT)]
-        with inside(self.node.namespace):
-            dataplane = NftablesDataplane(Family.IPV4, options=options)
-            changes = whole(table(routes, facts("172.20.0.0/24")))
-            applied = dataplane.commit(dataplane.compile(dataplane.read_back(), changes))
-            assert isinstance(applied, Applied), applied
-        return dataplane
-
-
-@contextlib.contextmanager
-def child(host: Host, work: Callable[[], None]) -> Iterator[None]:
-    """Run a function in a child process inside a host for a while."""
-    pid = os.fork()
-    if not pid:
-        try:
-            with inside(host.namespace):
-                work()
-        finally:
-            os._exit(0)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def _accept_forever() -> None:
-    server = socket.create_server(("0.0.0.0", PORT), backlog=4096)
-    while True:
-        connection, _ = server.accept()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        connection.close()
+def _loaded(bed: Bed, options: Options) -> NftablesDataplane:
+    """Put 10,000 Services of two endpoints into the node."""
+    routes = [route(number, (endpoint(2 * number, PORT), endpoint(2 * number + 1, PORT))) for number in range(COUNT)]
+    with inside(bed.node.namespace):
+        dataplane = NftablesDataplane(Family.IPV4, options=options)
+    bed.commit(dataplane, whole(table(routes, facts("172.20.0.0/24"))))
+    return dataplane
 
 
 def _connects(bed: Bed, address: str, port: int, count: int = 400) -> list[float]:
@@ -110,10 +55,10 @@ def a_bed() -> Iterator[Bed]:
 @pytest.mark.parametrize("counting", [False, True])
 def test_first_packet(benchmark: BenchmarkFixture, bed: Bed, bar: Bar, *, counting: bool) -> None:
     """A connect to the last of 10,000 Services costs what one to the first costs."""
-    dataplane = bed.load(Options(count_bytes=counting))
+    dataplane = _loaded(bed, Options(count_bytes=counting))
     first, last = str(SERVICES[1]), str(SERVICES[COUNT])
     samples: dict[str, list[float]] = {first: [], last: [], "direct": []}
-    with child(bed.server, _accept_forever):
+    with child(bed.server, accept_forever):
         time.sleep(0.2)
         for _ in range(7):
             for where in samples:
@@ -145,7 +90,7 @@ def _bulk(bed: Bed) -> float:
 def test_bulk(benchmark: BenchmarkFixture, bar: Bar) -> None:
     """Counting bytes costs bulk traffic at most 3 %."""
     beds = {counting: Bed() for counting in (False, True)}
-    planes = [bed.load(Options(count_bytes=counting)) for counting, bed in beds.items()]
+    planes = [_loaded(bed, Options(count_bytes=counting)) for counting, bed in beds.items()]
     rates: dict[bool, list[float]] = {False: [], True: []}
     with contextlib.ExitStack() as servers:
         for bed in beds.values():
