@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which endpoints of a port are used: topology, traffic policies, and what happens when none is ready.
 
-The algorithm is that of kube-proxy's ``CategorizeEndpoints`` (``pkg/proxy/topology.go``). Hints in the slices alone decide on
-topology. An endpoint of weight 0 takes no new connections, so to all of this it does not exist.
+The algorithm is that of kube-proxy's ``CategorizeEndpoints`` (``pkg/proxy/topology.go``). Hints in the slices alone decide
+on topology. An endpoint of weight 0 takes no new connections, so to all of this it does not exist.
 """
 
 import enum

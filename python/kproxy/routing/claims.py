@@ -95,8 +95,7 @@ class Claims:
             return () if holder is None else (holder,)
         ranked = tuple(sorted(holder, key=self._rank))
         self._holders[claim] = ranked
-        family, address, protocol, port = claim
-        frontend = _claim_text(address, protocol, port)
+        frontend = _claim_text(*claim[1:])
         self._contested[claim] = tuple(Conflict(frontend, ranked[0], loser) for loser in ranked[1:])
         return ranked
 
@@ -143,9 +142,7 @@ def without(asked: ServiceRoutes, lost: set[Claim]) -> ServiceRoutes:
         )
         for one in asked.serving
     ]
-    return msgspec.structs.replace(
-        asked, routes=tuple(routes), serving=tuple(one for one in serving if one.frontends)
-    )
+    return msgspec.structs.replace(asked, routes=tuple(routes), serving=tuple(one for one in serving if one.frontends))
 
 
 def _with_frontends(route: Route, frontends: Iterable[Frontend]) -> Route:

@@ -2,18 +2,21 @@
 """What differs between two tables."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from kproxy.table.routing_table import Changes, RouteChange, RoutingTable, ServiceRoutes, Times
 
+NO_TIMES: Final = Times()
 
-def changes_from_nothing(table: RoutingTable, times: Times = Times()) -> Changes:
+
+def changes_from_nothing(table: RoutingTable, times: Times = NO_TIMES) -> Changes:
     """Return the changes that lead to a table when nothing is known of the one in force."""
     routes = _by_priority([RouteChange(route.key, None, route) for route in table.routes()])
     return Changes(None, table, routes, node=True, times=times, services=tuple(table.services))
 
 
 def changes_between(
-    before: RoutingTable, after: RoutingTable, touched: Iterable[str] | None = None, times: Times = Times()
+    before: RoutingTable, after: RoutingTable, touched: Iterable[str] | None = None, times: Times = NO_TIMES
 ) -> Changes:
     """Return what differs. ``touched`` names the Services that may differ; None: look at all of them.
 

@@ -72,9 +72,7 @@ def node_view(
     ranges = node_port_ranges(_node_port_addresses(settings), known)
     ports = {family: _node_ports(settings, family, ranges[family], own[family]) for family in Family}
     cidrs = sorted({str(network) for network in map(_network, service_cidrs) if network})
-    facts = {
-        family: FamilyFacts(tests[family], ports[family], own[family], _of_family(cidrs, family)) for family in Family
-    }
+    facts = {family: FamilyFacts(tests[family], ports[family], own[family], _of_family(cidrs, family)) for family in Family}
     views = {
         family: FamilyView(known.get(family, ""), tests[family] is not None, ports[family].loopback) for family in Family
     }
@@ -104,7 +102,7 @@ def _node_port_addresses(settings: Settings) -> tuple[str, ...]:
 
 
 def _node_ports(settings: Settings, family: Family, ranges: NodePortRanges, own: Sequence[str]) -> NodePortAddresses:
-    """Loopback is never among the addresses: in iptables mode IPv4's has verdicts of its own, elsewhere it serves nothing."""
+    """Loopback is never among the addresses: in iptables mode IPv4's has its own verdicts, elsewhere it serves nothing."""
     loopback = (
         family is Family.IPV4
         and settings.mode is Mode.IPTABLES
@@ -128,5 +126,3 @@ def _network(text: str) -> object:
         return parse_network(text.strip())
     except ValueError:
         return None
-
-

@@ -14,7 +14,6 @@ from typing import Final
 from kproxy.table.route import DROP, PASS, REJECT, Policy, Verdict
 from kproxy.table.terms import Action, EndpointSet
 
-
 NOWHERE: Final = Policy(PASS, PASS, PASS)  # of a role that a port has no frontend of
 
 

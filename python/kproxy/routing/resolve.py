@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a Service's shape and slices to its routes: all semantics in one pure function, its steps in the modules beside it."""
+"""From a Service's shape and slices to its routes: all semantics in one pure function, its steps in modules of their own."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,9 +20,7 @@ from kproxy.table.terms import EndpointSet, FrontendKind, Protocol
 
 def resolve(store: Store, view: NodeView) -> RoutingTable:
     """Return the table that the store's whole content leads to."""
-    claimed = {
-        service: resolve_service(shape, store.slices_of(service), view) for service, shape in store.services.items()
-    }
+    claimed = {service: resolve_service(shape, store.slices_of(service), view) for service, shape in store.services.items()}
     return settled_table(view.facts, claimed)
 
 
@@ -109,9 +107,7 @@ def is_reachable(frontends: Iterable[Frontend]) -> bool:
 def _with_node(frontend: Frontend, address: str) -> Frontend:
     if frontend.sources is None:
         return frontend
-    return Frontend(
-        frontend.kind, frontend.protocol, frontend.address, frontend.port, with_node(frontend.sources, address)
-    )
+    return Frontend(frontend.kind, frontend.protocol, frontend.address, frontend.port, with_node(frontend.sources, address))
 
 
 def _serving(port: PortShape, frontends: tuple[Frontend, ...], merged: Merged) -> Serving:
@@ -120,5 +116,3 @@ def _serving(port: PortShape, frontends: tuple[Frontend, ...], merged: Merged) -
         frontends=tuple(frontend.claim for frontend in frontends),
         endpoints=frozenset([endpoint.key for endpoint in merged.endpoints if endpoint.serving]),
     )
-
-

@@ -78,11 +78,7 @@ def read_slice(
     if service is None or family is None:
         return None
     weight = weight_of(slice_.metadata, complaints)
-    facts = [
-        fact
-        for endpoint in slice_.endpoints or ()
-        if (fact := _facts(endpoint, family, node, complaints)) is not None
-    ]
+    facts = [fact for endpoint in slice_.endpoints or () if (fact := _facts(endpoint, family, node, complaints)) is not None]
     before = previous.parts if previous else {}
     parts: dict[PortName, SlicePart] = {}
     for port in slice_.ports or ():

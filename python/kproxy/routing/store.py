@@ -164,5 +164,3 @@ class Store:
             self.complaints[name] = tuple(dict.fromkeys(complaints))
         elif self.complaints:
             self.complaints.pop(name, None)
-
-

@@ -5,7 +5,7 @@ kube-proxy's rules for its network programming latency: a time counts if its sli
 after our own start; a deleted slice takes all times of its Service with it.
 """
 
-import datetime
+import datetime as dt
 
 import msgspec
 
@@ -18,7 +18,7 @@ def trigger_time(slice_: EndpointSlice) -> float | None:
     if not text:
         return None
     try:
-        moment = msgspec.convert(text, datetime.datetime)
+        moment = msgspec.convert(text, dt.datetime)
     except msgspec.ValidationError:
         return None
     return moment.timestamp() if moment.tzinfo else None

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a file of cases in one mode and tell what came of it."""
+
+import importlib
+import importlib.util
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.conformance.applies import INNER, MODES, excluded, unfit
+from tests.conformance.model import run_case
+from tests.conformance.result import ModeNotBuilt, Result
+
+Case = dict[str, Any]
+MODEL = "model"
+NOT_BUILT = "mode not built"
+
+
+def load(path: Path) -> list[Case]:
+    """Read a case file."""
+    cases: list[Case] = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    return cases
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``FILE MODE``; 0 when something ran and nothing failed."""
+    if len(arguments) != 2 or arguments[1] not in (MODEL, *MODES):
+        print(f"usage: python -m tests.conformance FILE {'|'.join((MODEL, *MODES))}", file=sys.stderr)
+        return 2
+    results = run(load(Path(arguments[0])), arguments[1])
+    return report(results)
+
+
+def run(cases: Sequence[Case], mode: str) -> list[Result]:
+    """Run units and traffic, whatever the file holds."""
+    results = [Result(str(case.get("id")), ok=False, words=f"fits no rule: {unfit(case)}") for case in cases if unfit(case)]
+    fit = [case for case in cases if not unfit(case)]
+    results += [run_unit(case) for case in fit if "area" in case]
+    traffic = [case for case in fit if "area" not in case]
+    return results + (run_traffic_on_model(traffic) if mode == MODEL else run_packets(traffic, mode))
+
+
+def run_unit(case: Case) -> Result:
+    """Run one unit case by the adapter of its area."""
+    name, area = case["id"], case["area"]
+    if case.get("inner"):
+        return Result(name, ok=True, mode="units", skipped=INNER)
+    if importlib.util.find_spec(f"tests.conformance.areas.{area}") is None:
+        return Result(name, ok=False, words=f"fits no rule: nothing answers for area {area}", mode="units")
+    try:
+        importlib.import_module(f"tests.conformance.areas.{area}").run(case)
+    except ModeNotBuilt:
+        return Result(name, ok=True, mode="units", skipped=NOT_BUILT)
+    except Exception as error:  # noqa: BLE001 - whatever breaks an adapter breaks this case and no other
+        return Result(name, ok=False, words=f"{case['title']}: {type(error).__name__}: {error}", mode="units")
+    return Result(name, ok=True, mode="units")
+
+
+def run_traffic_on_model(cases: Iterable[Case]) -> list[Result]:
+    """Run every case in every mode it names."""
+    results = []
+    for case in cases:
+        for mode in MODES:
+            rule = excluded(case, mode, packets=False)
+            results.append(Result(case["id"], ok=True, mode=mode, skipped=rule) if rule else run_case(case, mode))
+    return results
+
+
+def run_packets(cases: Sequence[Case], mode: str) -> list[Result]:
+    """Send the flows of the cases that apply as real packets."""
+    results, applicable = [], []
+    for case in cases:
+        rule = excluded(case, mode, packets=True)
+        if rule:
+            results.append(Result(case["id"], ok=True, mode=mode, skipped=rule))
+        else:
+            applicable.append(case)
+    if applicable:
+        packets = importlib.import_module("tests.conformance.packets.runner")
+        results += [Result(one.id, one.ok, one.words, mode, one.skipped) for one in packets.run(applicable, mode)]
+    return results
+
+
+def report(results: Sequence[Result]) -> int:
+    """Print what failed, a line for each mode, and the sum; 0 when something ran and nothing failed."""
+    failed = [result for result in results if not result.ok]
+    for result in failed:
+        print(f"FAILED {result.id}{f' ({result.mode})' if result.mode else ''}: {result.words}")
+    for mode in dict.fromkeys(result.mode for result in results if result.mode):
+        own = [result for result in results if result.mode == mode]
+        ran = sum(not result.skipped for result in own)
+        rules = Counter(result.skipped for result in own if result.skipped)
+        unbuilt = rules.pop(NOT_BUILT, 0)
+        why = "; ".join(f"{count}: {rule}" if len(rules) > 1 else rule for rule, count in rules.items())
+        line = f"{mode}: run {ran}, excluded {rules.total()}{f' ({why})' if why else ''}"
+        print(f"{line}, {NOT_BUILT}: {unbuilt}" if unbuilt else line)
+    passed = sum(result.ok and not result.skipped for result in results)
+    if not passed and not failed:
+        print("nothing ran")
+    print(f"{passed} passed, {len(failed)} failed")
+    return 0 if passed and not failed else 1
