@@ -5,8 +5,6 @@
 from typing import Any
 
 import pytest
-from tests.unit.sources.fake_server import FakeServer, Fault
-from tests.unit.sources.told import SYNCED, Told
 
 from kproxy.objects.events import Kind
 from kproxy.sources.kubernetes.backoff import Backoff
@@ -14,6 +12,8 @@ from kproxy.sources.kubernetes.inventory import Inventory
 from kproxy.sources.kubernetes.reflector import Reflector, Timing
 from kproxy.sources.watches import SERVICES, Watch
 from kproxy.table.clock import FakeClock
+from tests.unit.sources.fake_server import FakeServer, Fault
+from tests.unit.sources.told import SYNCED, Told
 
 STREAMING = {
     "watch": "1",

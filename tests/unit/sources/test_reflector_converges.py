@@ -6,8 +6,6 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.sources.fake_server import FakeServer, Fault
-from tests.unit.sources.told import Told
 
 from kproxy.objects.events import Delete, Event, Synced, Upsert
 from kproxy.sources.kubernetes.backoff import Backoff
@@ -15,6 +13,8 @@ from kproxy.sources.kubernetes.inventory import Inventory
 from kproxy.sources.kubernetes.reflector import Reflector, Timing
 from kproxy.sources.watches import SERVICES
 from kproxy.table.clock import FakeClock
+from tests.unit.sources.fake_server import FakeServer, Fault
+from tests.unit.sources.told import Told
 
 NAMES = st.sampled_from("abc")
 STEPS = st.one_of(

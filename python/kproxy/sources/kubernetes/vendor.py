@@ -59,7 +59,7 @@ class AuthProviderCredentials:
             library.load_kube_config(config_file=self._files, client_configuration=answer)  # type: ignore[no-untyped-call]
         except Exception as error:  # the library lets through whatever its own libraries raise
             raise Unauthorized(f"{self._origin}: auth-provider {name} failed: {error}; log in again") from error
-        header = answer.api_key.get("authorization", "")
+        header = answer.api_key.get("BearerToken", "")
         if not header:
             raise Unauthorized(f"{self._origin}: auth-provider {name} gave no token: log in again, or use an exec plugin")
         return header
