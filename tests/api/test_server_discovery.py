@@ -7,6 +7,8 @@ from tests.api.wire import SERVICES, SHOP_SERVICES, get, service
 
 from kproxy.lab.apiserver import ApiServer
 
+SLICES_OF_A_NAMESPACE = "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+
 
 async def test_groups_and_resources_lead_to_the_kinds(http: aiohttp.ClientSession) -> None:
     """/api, /apis and one APIResourceList a group version (apiserver pkg/endpoints/discovery)."""
@@ -90,3 +92,19 @@ async def test_verbs_that_do_not_exist(http: aiohttp.ClientSession, method: str,
     """405 with a Status (apimachinery pkg/api/errors, NewMethodNotSupported)."""
     async with http.request(method, path, json={}) as answer:
         assert (answer.status, (await answer.json())["reason"]) == (405, "MethodNotAllowed")
+
+
+async def test_patches_are_announced_to_kubectl(http: aiohttp.ClientSession) -> None:
+    """OpenAPI v3 tells that PATCH knows ``fieldValidation``, without which kubectl apply refuses to work.
+
+    Source: k8s.io/cli-runtime pkg/resource/query_param_verifier_v3.go, HasSupport.
+    """
+    index = (await get(http, "/openapi/v3"))[1]["paths"]
+    assert {"api/v1", "apis/discovery.k8s.io/v1"} <= set(index)
+
+    path = index["apis/discovery.k8s.io/v1"]["serverRelativeURL"].partition("?")[0]
+    operation = (await get(http, path))[1]["paths"][f"{SLICES_OF_A_NAMESPACE}/{{name}}"]["patch"]
+
+    kind = {"group": "discovery.k8s.io", "version": "v1", "kind": "EndpointSlice"}
+    assert operation["x-kubernetes-group-version-kind"] == kind
+    assert "fieldValidation" in [parameter["name"] for parameter in operation["parameters"]]

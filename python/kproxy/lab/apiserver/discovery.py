@@ -3,6 +3,7 @@
 
 from typing import Any, Final
 
+from kproxy.lab.apiserver.openapi import openapi_documents
 from kproxy.lab.apiserver.resources import RESOURCES, Resource
 
 JsonObject = dict[str, Any]
@@ -62,6 +63,7 @@ def _resources(api_version: str, members: list[Resource]) -> JsonObject:
 def documents(address: str) -> dict[str, JsonObject]:
     """Return every document by its path; ``address`` is the server's ``host:port``."""
     found: dict[str, JsonObject] = {
+        **openapi_documents(),
         "/version": dict(VERSION),
         "/api": {
             "kind": "APIVersions",
