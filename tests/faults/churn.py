@@ -30,7 +30,8 @@ class Outcome(msgspec.Struct, frozen=True):
     refused: dict[str, int]
 
 
-def _dial_forever(bed: Bed, address: str, counts: memoryview) -> None:
+def dial_forever(bed: Bed, address: str, counts: memoryview) -> None:
+    """Dial port 80 of an address from the client until killed, counting dials, failures and slow dials."""
     with inside(bed.client.namespace):
         while True:
             client = socket.socket()
@@ -66,8 +67,8 @@ def churn(make: Callable[[Family], Dataplane], *, services: int, changes: int, a
     with child(bed.server, accept_forever):
         time.sleep(0.2)
         with (
-            child(bed.client, lambda: _dial_forever(bed, address, counts[0])),
-            child(bed.client, lambda: _dial_forever(bed, address, counts[1])),
+            child(bed.client, lambda: dial_forever(bed, address, counts[0])),
+            child(bed.client, lambda: dial_forever(bed, address, counts[1])),
         ):
             time.sleep(0.2)
             for _ in range(changes):

@@ -44,3 +44,10 @@ class Histogram(msgspec.Struct, frozen=True):
                 return low + (bound - low) * ((rank - below) / (count - below) if count > below else 1.0)
             below, low = count, bound
         return low
+
+
+def counter(text: str, name: str) -> float:
+    """Add up all samples of one counter or gauge in a scrape; 0 where it is not there."""
+    return sum(
+        sample.value for family in text_string_to_metric_families(text) for sample in family.samples if sample.name == name
+    )

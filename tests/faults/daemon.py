@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node under test: the daemon as a process, manifests as its cluster, real traffic through its rules."""
+
+import json
+import mmap
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bench.tables import SERVICES, endpoint
+from kproxy.dataplanes.contract import Difference
+from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
+from kproxy.lab.namespaces import inside
+from kproxy.lab.processes import Program
+from kproxy.objects.decode import convert
+from kproxy.objects.events import Kind, Synced, Upsert
+from kproxy.routing.router import Router
+from kproxy.routing.settings import Settings
+from kproxy.table.terms import Family
+from tests.bed import PORT, Bed, accept_forever, child
+from tests.faults.churn import dial_forever
+
+FLAGS: Final = (
+    "--proxy-mode=nftables",
+    "--hostname-override=node",
+    "--cluster-cidr=10.128.0.0/9",
+    "--healthz-bind-address=127.0.0.1:10256",
+    "--metrics-bind-address=127.0.0.1:10249",
+    "--iptables-min-sync-period=10ms",
+    "--conntrack-max-per-core=0",
+    "--conntrack-tcp-timeout-established=0s",
+    "--conntrack-tcp-timeout-close-wait=0s",
+    "--oom-score-adj=0",
+)
+
+
+def service(number: int) -> dict[str, Any]:
+    """Return the manifest of one Service with one TCP port."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"namespace": "faults", "name": f"service-{number}"},
+        "spec": {
+            "clusterIP": str(SERVICES[number + 1]),
+            "clusterIPs": [str(SERVICES[number + 1])],
+            "ipFamilies": ["IPv4"],
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        },
+    }
+
+
+def endpoint_slice(number: int, members: list[int]) -> dict[str, Any]:
+    """Return the manifest of a Service's one slice, by the endpoints' numbers."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": "faults",
+            "name": f"service-{number}-1",
+            "labels": {"kubernetes.io/service-name": f"service-{number}"},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": PORT, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [endpoint(member).address], "nodeName": "elsewhere"} for member in members],
+    }
+
+
+class NodeUnderTest:
+    """The daemon on the bed's node. ``services`` of two endpoints each; number 0 is the one that changes."""
+
+    def __init__(self, directory: Path, services: int) -> None:
+        self.bed = Bed()
+        self._manifests = directory / "manifests"
+        self._manifests.mkdir()
+        self.log = directory / "daemon.log"
+        self._still = [service(number) for number in range(services)]
+        self._still += [endpoint_slice(number, [2 * number, 2 * number + 1]) for number in range(1, services)]
+        self._write("still.json", self._still)
+        self.change([0, 1])
+        self.daemon: Program | None = None
+
+    def _write(self, name: str, items: list[dict[str, Any]]) -> None:
+        fresh = self._manifests / f".{name}"
+        fresh.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        fresh.rename(self._manifests / name)
+
+    def change(self, members: list[int]) -> None:
+        """Give Service 0 these endpoints."""
+        self._moving = endpoint_slice(0, members)
+        self._write("moving.json", [self._moving])
+
+    def start(self) -> None:
+        """Start the daemon."""
+        self.daemon = Program(self.bed.node, self.log, "kproxy", f"--manifests={self._manifests}", *FLAGS)
+
+    def kill(self) -> None:
+        """End it as ``kill -9`` does."""
+        assert self.daemon is not None
+        self.daemon.kill()
+
+    def get(self, port: int, path: str) -> str:
+        """Ask the daemon over HTTP, from inside the node. Raises OSError while it does not answer with 200."""
+        with inside(self.bed.node.namespace), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def wait_ready(self, patience: float = 60.0) -> None:
+        """Wait until the daemon says that its table is in force."""
+        assert self.daemon is not None
+        deadline = time.monotonic() + patience
+        while True:
+            self.daemon.check()
+            try:
+                self.get(10256, "/readyz")
+            except OSError:
+                assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+                time.sleep(0.02)
+            else:
+                return
+
+    def differences(self) -> list[Difference]:
+        """Compare the node's kernel with a table resolved afresh from the manifests."""
+        router = Router(Settings(node="node"))
+        events = [Upsert(convert(Kind(item["kind"]), item)) for item in (*self._still, self._moving)]
+        changes = router.apply([*events, *map(Synced, Kind)])
+        assert changes is not None
+        with inside(self.bed.node.namespace):
+            dataplane = NftablesDataplane(Family.IPV4)
+            found = list(dataplane.verify(dataplane.read_back(), changes.after))
+            dataplane.close()
+        return found
+
+    def wait_equal(self, patience: float) -> float:
+        """Wait until the kernel holds what the manifests say, and return how many seconds that took."""
+        began = time.monotonic()
+        while found := self.differences():
+            assert time.monotonic() < began + patience, (found[:5], self.log.read_text()[-3000:])
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+    def nft(self, command: str) -> str:
+        """Run an nft command on the node, as somebody else would."""
+        with inside(self.bed.node.namespace):
+            return subprocess.run(["nft", *command.split()], check=True, capture_output=True, text=True).stdout
+
+    @contextmanager
+    def dialling(self, number: int = 0) -> Iterator[memoryview]:
+        """Dial a Service without pause for a while; yields dials, failures and slow dials so far."""
+        counts = memoryview(mmap.mmap(-1, 3 * 8)).cast("q")
+        address = str(SERVICES[number + 1])
+        with child(self.bed.server, accept_forever):
+            time.sleep(0.2)
+            with child(self.bed.client, lambda: dial_forever(self.bed, address, counts)):
+                yield counts
+
+    def close(self) -> None:
+        """End the daemon and let go of everything."""
+        if self.daemon is not None:
+            self.daemon.kill()
+        self.bed.close()
