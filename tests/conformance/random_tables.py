@@ -54,10 +54,12 @@ def _conditions(draw: st.DrawFn) -> Drawn:
 @st.composite
 def _slice(draw: st.DrawFn, name: str, ports: list[Drawn], family: Family) -> Drawn:
     """Draw the EndpointSlice of a Service in one family."""
-    places: list[tuple[str, str | None]] = [(f"{NEAR[family]}{last}", THIS) for last in (1, 2)] + [
-        (f"{FAR[family]}{last}", OTHER) for last in (1, 2)
+    places: list[tuple[str, str | None]] = [
+        *((f"{NEAR[family]}{last}", THIS) for last in (1, 2)),
+        *((f"{FAR[family]}{last}", OTHER) for last in (1, 2)),
+        (NODE[family][0], THIS),
+        (f"{FAR[family]}9", None),
     ]
-    places += [(NODE[family][0], THIS), (f"{FAR[family]}9", None)]
     endpoints: list[Drawn] = []
     for address, node in draw(st.lists(st.sampled_from(places), unique=True, max_size=4)):
         endpoint: Drawn = {"addresses": [address], "conditions": draw(_conditions())}

@@ -5,11 +5,11 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from tests.conformance.packets.dial import Dial, Dialler, Met
-from tests.conformance.packets.node import LOCAL, Node, playing_node
 
 from kproxy.table.errors import KernelError
 from kproxy.table.terms import Protocol
+from tests.conformance.packets.dial import Dial, Dialler, Met
+from tests.conformance.packets.node import LOCAL, Node, playing_node
 
 pytestmark = pytest.mark.packets
 

@@ -4,11 +4,11 @@
 from typing import Any
 
 import pytest
+
+from kproxy.table.terms import Protocol
 from tests.conformance.packets import flows
 from tests.conformance.packets.dial import Dial, Met, Outcome
 from tests.conformance.packets.node import LOCAL
-
-from kproxy.table.terms import Protocol
 
 ONE, TWO, NODE, CLIENT = "10.180.0.1:80", "10.180.0.2:80", "192.168.0.2", "203.0.113.2"
 
@@ -74,6 +74,14 @@ def met(
             [met(ONE, source=NODE, client=NODE, where=LOCAL, port_kept=False)],
             "10.180.0.1:80 saw another source port: masqueraded",
         ),
+        (flow([f"{NODE}:80"], masquerade=True), [met(f"{NODE}:80")], None),
+        (
+            flow([f"{NODE}:80"], masquerade=True),
+            [met(f"{NODE}:80", source=NODE)],
+            "192.168.0.2:80 saw 192.168.0.2: masqueraded",
+        ),
+        (flow([ONE, f"{CLIENT}:80"]), [met(ONE), met(f"{CLIENT}:80", source=NODE)], None),
+        (flow([ONE, f"{CLIENT}:80"]), [met(ONE), met(f"{CLIENT}:80")], "203.0.113.2:80 saw 203.0.113.2: not masqueraded"),
         (flow("REJECT"), [met(verdict=Met.REJECT)], None),
         (flow("REJECT"), [met(verdict=Met.DROP)], "met DROP"),
         (flow("DROP"), [met(verdict=Met.NONE)], "met NONE"),

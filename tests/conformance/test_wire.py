@@ -6,9 +6,9 @@ import struct
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conformance.packets.wire import Kind, Packet, build, crc32c, internet_checksum, packed, parse
 
 from kproxy.table.terms import Family, Protocol
+from tests.conformance.packets.wire import Kind, Packet, build, crc32c, internet_checksum, packed, parse
 
 ports = st.integers(1, 65535)
 tokens = st.integers(1, 2**32 - 1)

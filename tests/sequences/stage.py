@@ -5,12 +5,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tests.conformance.packets.dial import Dial, Dialler, Met, Outcome
-from tests.conformance.packets.flows import enough
-from tests.conformance.packets.node import LOCAL, Node, playing_node
-from tests.conformance.packets.program import BUILT
-from tests.sequences.objects import node_object
-
 from kproxy.dataplanes.contract import Applied, Committed, Dataplane
 from kproxy.objects.events import Event, Host, HostAddress, Kind, Synced
 from kproxy.routing.router import Router
@@ -18,6 +12,11 @@ from kproxy.routing.settings import Settings
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes
 from kproxy.table.terms import Family, Mode, Protocol
+from tests.conformance.packets.dial import Dial, Dialler, Met, Outcome
+from tests.conformance.packets.flows import enough
+from tests.conformance.packets.node import LOCAL, Node, playing_node
+from tests.conformance.packets.program import BUILT
+from tests.sequences.objects import node_object
 
 THIS: Final = "this-node"
 NODE4, NODE6 = "192.168.0.2", "2001:db8::1"

@@ -4,12 +4,12 @@
 import time
 
 import pytest
-from tests.conformance.packets.dial import Dial, Met
-from tests.sequences.objects import Place, endpoints, service
-from tests.sequences.stage import POD, Stage, cluster, stage
 
 from kproxy.objects.events import Upsert
 from kproxy.table.terms import Protocol
+from tests.conformance.packets.dial import Dial, Met
+from tests.sequences.objects import Place, endpoints, service
+from tests.sequences.stage import POD, Stage, cluster, stage
 
 pytestmark = pytest.mark.packets
 

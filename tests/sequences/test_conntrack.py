@@ -8,12 +8,12 @@ deletes the entry. Here that is done at once after each change, so the very next
 from typing import Any
 
 import pytest
-from tests.conformance.packets.dial import Met
-from tests.sequences.objects import Place, endpoints, gone, service
-from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
 
 from kproxy.objects.events import Upsert
 from kproxy.table.terms import Protocol
+from tests.conformance.packets.dial import Met
+from tests.sequences.objects import Place, endpoints, gone, service
+from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
 
 pytestmark = pytest.mark.packets
 

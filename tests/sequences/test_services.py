@@ -5,12 +5,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.sequences.objects import Place, endpoints, gone, leaving, service
-from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
 
 from kproxy.objects.endpointslice import HEADLESS_LABEL, EndpointSlice
 from kproxy.objects.events import Upsert
 from kproxy.objects.service import PROXY_NAME_LABEL
+from tests.sequences.objects import Place, endpoints, gone, leaving, service
+from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
 
 pytestmark = pytest.mark.packets
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.sequences.objects import Place, endpoints, leaving, service
-from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
 
 from kproxy.objects.events import Upsert
+from tests.sequences.objects import Place, endpoints, leaving, service
+from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
 
 pytestmark = pytest.mark.packets
 

@@ -6,12 +6,12 @@ import math
 import subprocess
 
 import pytest
-from tests.conformance.packets.dial import Met
-from tests.sequences.objects import Place, endpoints, service
-from tests.sequences.stage import NODE4, OUTSIDE, Stage, cluster, stage
 
 from kproxy.dataplanes.contract import Applied
 from kproxy.table.routing_table import Changes, RouteChange
+from tests.conformance.packets.dial import Met
+from tests.sequences.objects import Place, endpoints, service
+from tests.sequences.stage import NODE4, OUTSIDE, Stage, cluster, stage
 
 pytestmark = pytest.mark.packets
 
@@ -66,7 +66,7 @@ def test_trap_14_nothing_of_ours_is_left_on_a_packet_that_leaves() -> None:
     table inet watch {
         counter ours { }
         counter theirs { }
-        chain mark { type filter hook prerouting priority -200; meta mark set 0x80001; }
+        chain tag { type filter hook prerouting priority -200; meta mark set 0x80001; }
         chain leaving { type filter hook postrouting priority 300;
             meta mark and 0x4000 != 0 counter name ours
             meta priority != 0 counter name ours

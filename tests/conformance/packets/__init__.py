@@ -9,3 +9,6 @@
 - ``runner``: one case after the other
 """
 
+from tests.conformance.packets.runner import run
+
+__all__ = ["run"]

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Sequence
 
 import msgspec
-from tests.conformance.packets.node import LOCAL, Node, Sighting
-from tests.conformance.packets.wire import Kind, Packet
 
 from kproxy.table.addresses import join_port
 from kproxy.table.terms import Protocol
+from tests.conformance.packets.node import LOCAL, Node, Sighting
+from tests.conformance.packets.wire import Kind, Packet
 
 BATCH = 64  # first packets on the way at once: far below what a socket buffer holds
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
+
+from kproxy.table.addresses import canonical_address, join_port, parse_address, parse_network
+from kproxy.table.terms import Protocol
 from tests.conformance.packets.dial import Dial, Dialler, Met, Outcome
 from tests.conformance.packets.node import LOCAL, Node
-
-from kproxy.table.addresses import parse_address, parse_network
-from kproxy.table.terms import Protocol
 
 Case: TypeAlias = dict[str, Any]
 Flow: TypeAlias = dict[str, Any]
@@ -80,7 +80,8 @@ def dial_of(case: Case, flow: Flow, around: Surroundings) -> Dial:
         where = LOCAL
     else:
         where = flow.get("in_iface") or (around.pods if flow["from"] == "pod-local" else around.uplink)
-    return Dial(flow["src_ip"], where, flow["dst_ip"], flow["dst_port"], Protocol(flow["protocol"]))
+    source, destination = canonical_address(flow["src_ip"]), canonical_address(flow["dst_ip"])
+    return Dial(source, where, destination, flow["dst_port"], Protocol(flow["protocol"]))
 
 
 def enough(choices: int) -> int:
@@ -160,9 +161,17 @@ def _never_seen(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> set[str]
     }
 
 
+def _is_at(endpoint: str, address: str) -> bool:
+    """Tell whether an endpoint, as ``address:port``, is at an address."""
+    return endpoint.startswith(join_port(address, 0)[:-1])
+
+
 def _wrong_source(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> set[str]:
     """Hold the source each endpoint saw against the case: a node's address where masqueraded, else the client's own.
 
+    Where a client may be sent to others and to itself, the case speaks of the others: to itself it is always masqueraded.
+    What comes from elsewhere and ends at the node itself is never masqueraded, because the kernel rewrites sources on the
+    way out only; the answer finds its way back all the same.
     A node that dials from the address it would be masqueraded to looks the same either way, but for the source port, which
     masquerading draws at random and which otherwise stays.
     """
@@ -172,11 +181,14 @@ def _wrong_source(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> set[st
         if outcome.met is not Met.ENDPOINT or outcome.odd:
             continue
         kept = outcome.source == outcome.dial.source
-        if flow["masquerade"] and (outcome.source not in own or (kept and outcome.dial.where is not LOCAL)):
+        itself = len(flow["expect"]) > 1 and _is_at(outcome.endpoint, outcome.dial.source)
+        ends_here = outcome.dial.where is not LOCAL and any(_is_at(outcome.endpoint, address) for address in own)
+        masquerade = (flow["masquerade"] or itself) and not ends_here
+        if masquerade and (outcome.source not in own or (kept and outcome.dial.where is not LOCAL)):
             found.add(f"{outcome.endpoint} saw {outcome.source}: not masqueraded")
-        elif not flow["masquerade"] and not kept:
+        elif not masquerade and not kept:
             found.add(f"{outcome.endpoint} saw {outcome.source}: masqueraded")
-        elif not flow["masquerade"] and outcome.dial.where is LOCAL and not outcome.port_kept:
+        elif not masquerade and outcome.dial.where is LOCAL and not outcome.port_kept:
             found.add(f"{outcome.endpoint} saw another source port: masqueraded")
     return found
 

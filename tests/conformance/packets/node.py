@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from tests.conformance.packets.wire import ICMP, NUMBERS, Kind, Packet, build, parse, parse_payload
 
 from kproxy.lab.namespaces import ip, private
 from kproxy.table.addresses import family_of
 from kproxy.table.errors import KernelError
 from kproxy.table.terms import Family, Protocol
+from tests.conformance.packets.wire import ICMP, NUMBERS, Kind, Packet, build, parse, parse_payload
 
 TUNSETIFF: Final = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000

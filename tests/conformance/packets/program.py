@@ -6,9 +6,8 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
-
 from kproxy.dataplanes.contract import Applied, Dataplane
+from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes, RouteChange, RoutingTable
 from kproxy.table.terms import Family, Mode

@@ -4,16 +4,16 @@
 import traceback
 from collections.abc import Sequence
 
-from tests.conformance.build import build
+from kproxy.dataplanes.contract import Dataplane
+from kproxy.table.errors import KproxyError
+from kproxy.table.terms import Mode
+from tests.conformance.applies import flows_of
+from tests.conformance.build import table_of
 from tests.conformance.packets import flows
 from tests.conformance.packets.dial import Dialler, Met, Outcome
 from tests.conformance.packets.node import playing_node
 from tests.conformance.packets.program import programmed, restart_is_silent
 from tests.conformance.result import Result
-
-from kproxy.dataplanes.contract import Dataplane
-from kproxy.table.errors import KproxyError
-from kproxy.table.terms import Mode
 
 
 def run(cases: Sequence[flows.Case], mode: str) -> list[Result]:
@@ -23,7 +23,7 @@ def run(cases: Sequence[flows.Case], mode: str) -> list[Result]:
 
 def _run(case: flows.Case, mode: Mode) -> Result:
     try:
-        words = _faults(case, mode)
+        words = faults(case, mode)
     except KproxyError as error:
         words = [str(error)]
     except Exception:  # noqa: BLE001 - one broken case must not hide the verdicts of the others
@@ -31,9 +31,9 @@ def _run(case: flows.Case, mode: Mode) -> Result:
     return Result(case["id"], not words, "; ".join(words), mode)
 
 
-def _faults(case: flows.Case, mode: Mode) -> list[str]:
+def faults(case: flows.Case, mode: Mode) -> list[str]:
     """Return what is wrong with a case in a mode, one sentence each."""
-    table = build(case, mode).table
+    table = table_of(case, mode)
     around = flows.surroundings(case)
     found = []
     outcomes: list[Outcome] = []
@@ -41,7 +41,7 @@ def _faults(case: flows.Case, mode: Mode) -> list[str]:
         flows.set_up(case, node)
         with programmed(mode, table) as planes:
             dialler = Dialler(node)
-            for flow in case["flows"]:
+            for flow in flows_of(case, mode):
                 met = flows.dial_flow(case, flow, around, dialler)
                 found += [f"{flow['name']}: {fault} (expected {flow['expect']})" for fault in flows.faults(case, flow, met)]
                 outcomes += met
