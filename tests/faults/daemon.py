@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from bench.tables import SERVICES, endpoint
+from bench.tables import SERVICES
 from kproxy.dataplanes.contract import Difference
 from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
 from kproxy.lab.namespaces import inside
@@ -20,9 +20,10 @@ from kproxy.objects.decode import convert
 from kproxy.objects.events import Kind, Synced, Upsert
 from kproxy.routing.router import Router
 from kproxy.routing.settings import Settings
-from kproxy.table.terms import Family
-from tests.bed import PORT, Bed, accept_forever, child
+from kproxy.table.terms import Family, Mode
+from tests.bed import Bed, accept_forever, child
 from tests.faults.churn import dial_forever
+from tests.manifests import endpoint_slice, service
 
 FLAGS: Final = (
     "--proxy-mode=nftables",
@@ -36,37 +37,6 @@ FLAGS: Final = (
     "--conntrack-tcp-timeout-close-wait=0s",
     "--oom-score-adj=0",
 )
-
-
-def service(number: int) -> dict[str, Any]:
-    """Return the manifest of one Service with one TCP port."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"namespace": "faults", "name": f"service-{number}"},
-        "spec": {
-            "clusterIP": str(SERVICES[number + 1]),
-            "clusterIPs": [str(SERVICES[number + 1])],
-            "ipFamilies": ["IPv4"],
-            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
-        },
-    }
-
-
-def endpoint_slice(number: int, members: list[int]) -> dict[str, Any]:
-    """Return the manifest of a Service's one slice, by the endpoints' numbers."""
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": "faults",
-            "name": f"service-{number}-1",
-            "labels": {"kubernetes.io/service-name": f"service-{number}"},
-        },
-        "addressType": "IPv4",
-        "ports": [{"name": "http", "port": PORT, "protocol": "TCP"}],
-        "endpoints": [{"addresses": [endpoint(member).address], "nodeName": "elsewhere"} for member in members],
-    }
 
 
 class NodeUnderTest:
@@ -123,7 +93,7 @@ class NodeUnderTest:
 
     def differences(self) -> list[Difference]:
         """Compare the node's kernel with a table resolved afresh from the manifests."""
-        router = Router(Settings(node="node"))
+        router = Router(Settings(mode=Mode.NFTABLES, node="node", cluster_cidrs=("10.128.0.0/9",)))
         events = [Upsert(convert(Kind(item["kind"]), item)) for item in (*self._still, self._moving)]
         changes = router.apply([*events, *map(Synced, Kind)])
         assert changes is not None
