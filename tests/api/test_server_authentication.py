@@ -8,10 +8,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.api.wire import SERVICES
 
 from kproxy.lab.apiserver import ApiServer
 from kproxy.lab.apiserver.authentication import tls_context
+from tests.api.wire import SERVICES
 
 
 def openssl(directory: Path, *arguments: str) -> None:

@@ -3,9 +3,9 @@
 
 import aiohttp
 import pytest
-from tests.api.wire import SERVICES, SHOP_SERVICES, get, service
 
 from kproxy.lab.apiserver import ApiServer
+from tests.api.wire import SERVICES, SHOP_SERVICES, get, service
 
 SLICES_OF_A_NAMESPACE = "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
 

@@ -7,9 +7,9 @@ import time
 
 import aiohttp
 import pytest
-from tests.api.wire import SERVICES, SLICES, STREAMING, get, service, watching
 
 from kproxy.lab.apiserver import ApiServer
+from tests.api.wire import SERVICES, SLICES, STREAMING, get, service, watching
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import json
 
 import aiohttp
 import pytest
-from tests.api.wire import NODES, SERVICES, SLICES, endpoint_slice, get, names, node, service
 
 from kproxy.lab.apiserver import ApiServer
+from tests.api.wire import NODES, SERVICES, SLICES, endpoint_slice, get, names, node, service
 
 
 async def test_a_list_names_its_kind_and_its_items_do_not(server: ApiServer, http: aiohttp.ClientSession) -> None:

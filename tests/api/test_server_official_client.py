@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from kubernetes import client, watch
-from tests.api.wire import endpoint_slice, node, service
 
 from kproxy.lab.apiserver import ApiServer
 from kproxy.lab.apiserver.background import Background, in_background
+from tests.api.wire import endpoint_slice, node, service
 
 WATCH: Any = watch.Watch  # the client's watch has no annotations
 

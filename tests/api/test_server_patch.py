@@ -6,9 +6,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.api.wire import SERVICES, SHOP_SERVICES, JsonObject, endpoint_slice, get, names, service
 
 from kproxy.lab.apiserver import ApiServer
+from tests.api.wire import SERVICES, SHOP_SERVICES, JsonObject, endpoint_slice, get, names, service
 
 JSON = "application/json-patch+json"
 MERGE = "application/merge-patch+json"

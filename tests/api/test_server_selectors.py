@@ -3,11 +3,11 @@
 
 import aiohttp
 import pytest
-from tests.api.wire import NODES, SERVICES, SLICES, endpoint_slice, get, names, node, service
 
 from kproxy.lab.apiserver import ApiServer
 from kproxy.lab.apiserver.resources import SERVICE
 from kproxy.lab.apiserver.selectors import parse_fields, parse_labels
+from tests.api.wire import NODES, SERVICES, SLICES, endpoint_slice, get, names, node, service
 
 LABELS = {"app": "web", "tier": "front", "weight": "5"}
 

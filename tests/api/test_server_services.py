@@ -3,9 +3,9 @@
 
 import aiohttp
 import pytest
-from tests.api.wire import SHOP_SERVICES, JsonObject, endpoint_slice, service
 
 from kproxy.lab.apiserver import ApiServer
+from tests.api.wire import SHOP_SERVICES, JsonObject, endpoint_slice, service
 
 SHOP_SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 

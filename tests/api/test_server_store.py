@@ -8,7 +8,6 @@ from typing import Any
 import hypothesis.strategies as some
 import pytest
 from hypothesis import given, settings
-from tests.api.wire import service
 
 from kproxy.lab.apiserver.allocation import Allocator
 from kproxy.lab.apiserver.faults import Faults
@@ -18,6 +17,7 @@ from kproxy.lab.apiserver.selectors import Selector, parse_labels
 from kproxy.lab.apiserver.status import ApiError
 from kproxy.lab.apiserver.store import Store
 from kproxy.lab.apiserver.watching import Watch
+from tests.api.wire import service
 
 NAMES = ("a", "b", "c")
 VERBS = ("put", "put", "remove", "node")

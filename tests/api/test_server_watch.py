@@ -5,6 +5,8 @@ import time
 
 import aiohttp
 import pytest
+
+from kproxy.lab.apiserver import ApiServer
 from tests.api.wire import (
     INITIAL_EVENTS_END,
     NODES,
@@ -17,8 +19,6 @@ from tests.api.wire import (
     service,
     watching,
 )
-
-from kproxy.lab.apiserver import ApiServer
 
 
 async def test_a_watch_tells_changes_after_a_version(server: ApiServer, http: aiohttp.ClientSession) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.api.wire import NODES, SERVICES, SHOP_SERVICES, SLICES, JsonObject, endpoint_slice, get, names, node, service
 
 from kproxy.lab.apiserver import ApiServer
+from tests.api.wire import NODES, SERVICES, SHOP_SERVICES, SLICES, JsonObject, endpoint_slice, get, names, node, service
 
 SHOP_SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 

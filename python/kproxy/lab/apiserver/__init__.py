@@ -13,8 +13,8 @@ For tests in-process, for the lab and for curious hands on a command line::
          localhost:8001/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/web-abc
     curl -X POST -d '{"failures":[{"status":503,"times":3,"retryAfter":1}]}' localhost:8001/lab/faults
 
-``kubectl --server http://localhost:8001`` works too (apply, get, patch, label, replace, delete; not ``create KIND`` without a
-file, which speaks protobuf). What it does not do: authorisation, admission, watch of a single path, protobuf, owner
+``kubectl --server http://localhost:8001`` works too (apply, get, patch, label, replace, delete; not ``create KIND`` without
+a file, which speaks protobuf). What it does not do: authorisation, admission, watch of a single path, protobuf, owner
 references and garbage collection, field ownership.
 
 - ``server``: ``ApiServer``, the whole

@@ -2,8 +2,8 @@
 """As much OpenAPI v3 as kubectl needs to see that the server checks fields itself.
 
 ``kubectl apply`` downloads the schema of a group only to learn whether PATCH knows the query parameter ``fieldValidation``
-(k8s.io/kubectl ``pkg/validation``; k8s.io/cli-runtime ``pkg/resource/query_param_verifier_v3.go``). Without that it refuses to
-work unless told ``--validate=false``. There are no schemas of objects here.
+(k8s.io/kubectl ``pkg/validation``; k8s.io/cli-runtime ``pkg/resource/query_param_verifier_v3.go``). Without that it refuses
+to work unless told ``--validate=false``. There are no schemas of objects here.
 """
 
 import hashlib
