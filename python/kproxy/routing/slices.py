@@ -100,6 +100,17 @@ def preferred(one: Endpoint, other: Endpoint) -> Endpoint:
     return one if rank >= (not other.terminating, other.ready, other.serving) else other
 
 
+def part_of(found: Mapping[str, Endpoint]) -> SlicePart:
+    """Put endpoints in order and note what holds for all of them."""
+    endpoints = {key: found[key] for key in sorted(found)}
+    values = endpoints.values()
+    return SlicePart(
+        endpoints,
+        plain=all(one.ready and one.weight and not one.zone_hints and not one.node_hints for one in values),
+        local=any(one.local for one in values),
+    )
+
+
 def _part(
     facts: list[_Facts],
     port: int,
@@ -122,13 +133,7 @@ def _part(
         if key in found:
             endpoint = preferred(found[key], endpoint)
         found[key] = endpoint
-    endpoints = {key: found[key] for key in sorted(found)}
-    values = endpoints.values()
-    return SlicePart(
-        endpoints,
-        plain=bool(weight) and all(e.ready and not e.zone_hints and not e.node_hints for e in values),
-        local=any(endpoint.local for endpoint in values),
-    )
+    return part_of(found)
 
 
 def _facts(endpoint: SliceEndpoint, family: Family, node: str, complaints: list[str]) -> _Facts | None:
