@@ -1,7 +1,41 @@
-//! `kproxy._core`: the Rust core as Python sees it.
+// SPDX-License-Identifier: Apache-2.0
+//! `kproxy._core`: the Rust core as Python sees it, and the only crate that knows Python.
+//!
+//! A file a class. Every call that reaches the kernel lets go of the interpreter meanwhile; classes that own a socket may be
+//! used from any thread, one call after the other.
+
+#![forbid(unsafe_code)]
+
+mod element_batch;
+mod error;
+mod nft_monitor;
+mod nft_socket;
 
 use pyo3::prelude::*;
 
 /// The Rust core of kproxy.
 #[pymodule(gil_used = true)]
-mod _core {}
+mod _core {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[pymodule_export]
+    use crate::element_batch::ElementBatch;
+    #[pymodule_export]
+    use crate::error::NetlinkError;
+    #[pymodule_export]
+    use crate::nft_monitor::NftMonitor;
+    #[pymodule_export]
+    use crate::nft_socket::NftSocket;
+
+    /// What this core was built as: its version, profile and architecture.
+    #[pyfunction]
+    fn build_info() -> BTreeMap<&'static str, &'static str> {
+        BTreeMap::from([
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
+            ("architecture", std::env::consts::ARCH),
+        ])
+    }
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one place where a Rust error becomes a Python exception.
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+
+pyo3::create_exception!(
+    kproxy._core,
+    NetlinkError,
+    PyOSError,
+    "The kernel refused: errno, strerror, index of the failing operation or None, and how many operations were committed."
+);
+
+/// The exception for an error of the netlink crate.
+pub fn exception(error: netlink::Error) -> PyErr {
+    let raised = NetlinkError::new_err((error.errno, error.text));
+    let told = Python::attach(|python| {
+        let value = raised.value(python);
+        value.setattr("index", error.index)?;
+        value.setattr("committed", error.committed)
+    });
+    told.map_or_else(|failure| failure, |()| raised)
+}
