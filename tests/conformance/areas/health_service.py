@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Area health_service: health-check node ports, on real sockets.
+
+A loopback address of our own stands for each address the case names, so that nothing else on the machine is in the way.
+"""
+
+import asyncio
+import os
+from typing import Any
+
+import msgspec
+
+from kproxy.observe.health_ports import WILDCARD, HealthPorts, answer, places
+from kproxy.table.clock import FakeClock
+from kproxy.table.routing_table import HealthPort
+from kproxy.table.terms import Family
+
+_OURS = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
+_STANDS_FOR = {WILDCARD[Family.IPV4]: f"{_OURS}.1", "127.0.0.1": f"{_OURS}.2"}
+
+
+def run(case: dict[str, Any]) -> None:
+    """Go through the steps; after each compare where it listens and what it answers there."""
+    given, expect = case["input"], case["expect"]
+    if "steps" not in given:
+        response = answer(HealthPort(given["service"], 1, given["localEndpoints"]), proxy_healthy=True)
+        assert expect["headers"].items() <= response.headers.items(), f"{response.headers}"
+        return
+    asyncio.run(_steps(given["steps"], expect["afterEachStep"]))
+
+
+class _Node:
+    """The state the steps turn."""
+
+    def __init__(self) -> None:
+        self.healthy = True
+        self.services: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
+        self.failures: list[str] = []
+        self.ports = HealthPorts(
+            lambda: self.healthy, clock=FakeClock(), failed=lambda _, words: self.failures.append(words)
+        )
+        self.listen_on([])
+
+    def listen_on(self, node_port_addresses: list[str]) -> None:
+        chosen = places(node_port_addresses, {}, ["127.0.0.1", "::1"], [Family.IPV4])
+        self.ports.listen_on(_STANDS_FOR[address] for address in chosen)
+
+    async def take(self, step: dict[str, Any]) -> None:
+        if "nodePortAddresses" in step:
+            self.listen_on(step["nodePortAddresses"])
+        if "syncServices" in step:
+            self.services = step["syncServices"]
+        if "syncEndpoints" in step:
+            self.counts = step["syncEndpoints"]
+        self.healthy = step.get("proxyHealthy", self.healthy)
+        gone: dict[str, HealthPort | None] = dict.fromkeys(self._known() - self.services.keys())
+        there = {name: HealthPort(name, port, self.counts.get(name, 0)) for name, port in self.services.items()}
+        self.ports.update(gone | there)
+        await self.ports.settle()
+        assert not self.failures, self.failures
+
+    def _known(self) -> set[str]:
+        return {"a/b", "c/d", "e/f"}
+
+
+async def _steps(steps: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    node = _Node()
+    for number, (step, wanted) in enumerate(zip(steps, expected, strict=True)):
+        await node.take(step)
+        where = {_stood_for(text) for text in node.ports.listening}
+        if "listening" in wanted:
+            assert where == set(wanted["listening"]), f"after step {number}: listens on {where}"
+        statuses = {}
+        for name, port in node.services.items():
+            address = next(text for text in node.ports.listening if text.endswith(f":{port}")).rpartition(":")[0]
+            status, body = await _ask(address, port)
+            statuses[name] = status
+            if len(node.services) == 1:
+                _compare(wanted, status, body, number)
+        if isinstance(wanted.get("status"), dict):
+            assert statuses == wanted["status"], f"after step {number}: {statuses}"
+    node.ports.update(dict.fromkeys(node.services))
+    await node.ports.settle()
+
+
+def _compare(wanted: dict[str, Any], status: int, body: dict[str, Any], number: int) -> None:
+    if isinstance(wanted.get("status"), int):
+        assert status == wanted["status"], f"after step {number}: {status}"
+    if "localEndpoints" in wanted:
+        assert body["localEndpoints"] == wanted["localEndpoints"], f"after step {number}: {body}"
+    if "body" in wanted:
+        assert body == wanted["body"], f"after step {number}: {body}"
+
+
+def _stood_for(text: str) -> str:
+    address, _, port = text.rpartition(":")
+    return f"{next(name for name, ours in _STANDS_FOR.items() if ours == address)}:{port}"
+
+
+async def _ask(address: str, port: int) -> tuple[int, dict[str, Any]]:
+    reader, writer = await asyncio.open_connection(address, port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), msgspec.json.decode(body)
