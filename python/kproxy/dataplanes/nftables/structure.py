@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables, sets, chains and rules as nft text.
+
+Every piece of text may be sent again over what it made before: that is what repairs a table somebody has edited. Each chain
+has an element in ``about``, a digest of its rules, so that a restart knows which of them are as it would write them.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+
+from kproxy.dataplanes.nftables import layout
+from kproxy.dataplanes.nftables.committed import Committed
+from kproxy.dataplanes.nftables.elements import Schema, schemas
+from kproxy.dataplanes.nftables.layout import Kind, Options, Reason, Scope, Words
+from kproxy.dataplanes.nftables.shapes import (
+    FIRST_SPECIAL,
+    Balancer,
+    Facts,
+    Meeting,
+    Rules,
+    balancer_chain,
+    dispatch_chain,
+    policy_chain,
+)
+
+
+def digest(parts: Iterable[str]) -> int:
+    """Return the number that stands for a text."""
+    return zlib.crc32("\n".join(parts).encode())
+
+
+def number_text(value: int) -> str:
+    """Print a number as the traffic class it is declared as."""
+    return f"{value >> 16:x}:{value & 0xFFFF:x}"
+
+
+def declarations(table: str, schemas: Mapping[str, Schema]) -> Iterator[str]:
+    """Yield the commands that make the table, its sets and the elements that are always there."""
+    yield f"add table {table}"
+    body = "\n".join(f"\t{schema.noun} {schema.name} {{\n{schema.declaration}\n\t}}" for schema in schemas.values())
+    yield f"table {table} {{\n{body}\n}}"
+    yield f"flush map {table} {layout.ABOUT}"
+    yield f"add element {table} {layout.REFUSALS} {{ {', '.join(number_text(reason.code) for reason in Reason)} }}"
+    yield f"add element {table} {layout.ABOUT} {{ {number_text(layout.ABOUT_VERSION)} : {number_text(layout.VERSION)} }}"
+
+
+class Structure:
+    """The chains a transaction needs; what is there already is not written again.
+
+    ``chains`` and ``late_chains`` are the digests, ``verdicts`` the pointers and ``codes`` the balancers that the transaction adds.
+    """
+
+    def __init__(self, committed: Committed, table: str, words: Words, options: Options, facts: Facts) -> None:
+        self.table, self.words, self.options, self.facts = table, words, options, facts
+        self.committed = committed
+        self.chains: dict[str, int] = {}
+        self.late_chains: dict[str, int] = {}
+        self.verdicts: dict[tuple[str, int], str] = {}
+        self.codes: dict[Balancer, int] = {}
+        self._prepare: list[str] = []
+        self._closing: list[str] = []
+        if committed.facts != facts or not committed.chains:
+            self._write_all()
+
+    def _write_all(self) -> None:
+        if not self.committed.chains:
+            self._prepare += declarations(self.table, schemas(self.words.family, self.options))
+        for name, rules in layout.static_chains(self.words):
+            self._write(self._prepare, name, rules)
+        for (name, code), target in self.committed.verdicts.items():
+            for kind in Kind:
+                if name == kind.policies:
+                    self._write(self._prepare, target, self._policy(kind, Meeting.of_code(code >> 16)))
+        self._write(self._closing, "dispatch", dispatch_chain(self.words, self.facts))
+        for name, hook, rules in layout.base_chains(self.words, self.options):
+            self._write(self._closing, name, rules, hook)
+
+    def code(self, balancer: Balancer) -> int:
+        """Return a balancer's code: its own, the known one, or the next that is free."""
+        known = balancer.plain_code or self.committed.codes.get(balancer) or self.codes.get(balancer)
+        if known is None:
+            known = 1 + max((FIRST_SPECIAL, *self.committed.codes.values(), *self.codes.values()))
+            self.codes[balancer] = known
+        return known
+
+    def need_policy(self, kind: Kind, met: Meeting) -> None:
+        """See to the chain that tells clients apart."""
+        target = f"{kind}-policy-{met}"
+        if self._point(kind.policies, met.code << 16, target):
+            self._write(self._prepare, target, self._policy(kind, met))
+
+    def need_balancer(self, kind: Kind, scope: Scope, balancer: Balancer) -> None:
+        """See to the chain that picks a slot."""
+        target = f"{kind}-{scope}-{balancer}"
+        if self._point(kind.balancers(scope), self.code(balancer), target):
+            self._write(self._prepare, target, balancer_chain(balancer, kind, scope, self.words))
+
+    def prepare(self) -> list[str]:
+        """Return the commands that come before the elements."""
+        pointers = [
+            f"add element {self.table} {name} {{ {number_text(code)} : goto {target} }}"
+            for (name, code), target in self.verdicts.items()
+        ]
+        return self._prepare + pointers
+
+    def closing(self) -> list[str]:
+        """Return the commands that come after the elements."""
+        return self._closing
+
+    def _policy(self, kind: Kind, met: Meeting) -> Rules:
+        return policy_chain(met, kind, self.words, self.options, self.facts.family.pods)
+
+    def _point(self, name: str, code: int, target: str) -> bool:
+        if (name, code) in self.committed.verdicts or (name, code) in self.verdicts:
+            return False
+        self.verdicts[name, code] = target
+        return True
+
+    def _write(self, text: list[str], name: str, rules: Rules, hook: str = "") -> None:
+        known = self.committed.chains.get(name)
+        now = digest((hook, *rules))
+        if known == now:
+            return
+        (self.chains if text is self._prepare else self.late_chains)[name] = now
+        text.append(f"add chain {self.table} {name}" + (f" {{ {hook}; }}" if hook else ""))
+        text.append(f"flush chain {self.table} {name}")
+        text += [f"add rule {self.table} {name} {rule}" for rule in rules]
+        key = number_text(digest((name,)))
+        if known is not None:
+            text.append(f"delete element {self.table} {layout.ABOUT} {{ {key} }}")
+        text.append(f"add element {self.table} {layout.ABOUT} {{ {key} : {number_text(now)} }}")

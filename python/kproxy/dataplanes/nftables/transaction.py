@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change to the table as a value: its phases, and their printed form.
+
+1. ``prepare``: chains that something is going to point to (text).
+2. ``batches``: elements, each batch one kernel transaction: endpoints, slots, and the frontends' shapes last.
+3. ``closing``: rules that must not be in force before the elements are (text).
+4. ``later``: what a packet in flight may still reach: surplus slots, endpoints and chains that left.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from kproxy.dataplanes.nftables.committed import ElementKey, Outcome
+from kproxy.dataplanes.nftables.elements import Schema
+from kproxy.dataplanes.nftables.layout import WORDS
+from kproxy.table.route import RouteKey
+from kproxy.table.terms import Family
+
+ADD: Final = "add"
+DELETE: Final = "delete"
+
+
+class Run(msgspec.Struct):
+    """Elements of one set that are all added or all deleted. The lists are columns; ``data`` or ``ends`` may be empty."""
+
+    verb: str
+    name: str
+    keys: list[bytes] = []
+    data: list[bytes] = []  # register bytes of a map's values
+    ends: list[bytes] = []  # last keys of intervals
+    owners: list[RouteKey | None] = []
+
+    def text(self, schema: Schema, table: str) -> Iterator[str]:
+        """Yield the run as nft commands."""
+        for start in range(0, len(self.keys), 500):
+            elements = ", ".join(
+                schema.element_text(
+                    self.keys[index],
+                    self.data[index] if self.data and self.verb == ADD else None,
+                    self.ends[index] if self.ends else None,
+                )
+                for index in range(start, min(start + 500, len(self.keys)))
+            )
+            yield f"{self.verb} element {table} {self.name} {{ {elements} }}"
+
+
+class Batch:
+    """Runs that the kernel takes or refuses as one. Elements of one set and verb share a run."""
+
+    def __init__(self, runs: Iterable[Run] = ()) -> None:
+        self.runs = list(runs)
+        self._open: dict[tuple[str, str], Run] = {}
+
+    def add(self, name: str, key: bytes, data: bytes | None, end: bytes | None, owner: RouteKey | None) -> None:
+        """Append an addition."""
+        self._append(ADD, name, key, data, end, owner)
+
+    def delete(self, name: str, key: bytes, data: bytes | None, end: bytes | None, owner: RouteKey | None) -> None:
+        """Append a deletion. ``data`` is what the element holds: undoing puts it back."""
+        self._append(DELETE, name, key, data, end, owner)
+
+    def _append(
+        self, verb: str, name: str, key: bytes, data: bytes | None, end: bytes | None, owner: RouteKey | None
+    ) -> None:
+        run = self._open.get((verb, name))
+        if run is None:
+            run = self._open[verb, name] = Run(verb, name)
+            self.runs.append(run)
+        run.keys.append(key)
+        run.owners.append(owner)
+        if data is not None:
+            run.data.append(data)
+        if end is not None:
+            run.ends.append(end)
+
+    @property
+    def operations(self) -> int:
+        """Return how many elements it touches."""
+        return sum(len(run.keys) for run in self.runs)
+
+    def locate(self, index: int) -> tuple[Run, int] | None:
+        """Return the run, and the place in it, of the operation with this index."""
+        for run in self.runs:
+            if index < len(run.keys):
+                return run, index
+            index -= len(run.keys)
+        return None
+
+    def undone(self) -> "Batch":
+        """Return the batch that takes this one back."""
+        return Batch(
+            [
+                Run(DELETE if run.verb == ADD else ADD, run.name, run.keys, run.data, run.ends, run.owners)
+                for run in reversed(self.runs)
+            ]
+        )
+
+
+class Stage:
+    """The operations of one group of routes, sorted into the order in which the kernel must learn them.
+
+    ``size`` counts elements as they are planned.
+    """
+
+    def __init__(self) -> None:
+        self.endpoints = Batch()
+        self.slots_out = Batch()
+        self.slots = Batch()
+        self.elements_out = Batch()
+        self.elements = Batch()
+        self.dispatch_out = Batch()
+        self.dispatch = Batch()
+        self.size = 0
+
+    def put(self, element: ElementKey, data: bytes | None, owner: RouteKey | None, *, dispatch: bool = False) -> None:
+        """Add an element; with ``dispatch`` after all others."""
+        name, key, end = element
+        (self.dispatch if dispatch else self.elements).add(name, key, data, end, owner)
+
+    def take(self, element: ElementKey, data: bytes | None, owner: RouteKey | None, *, dispatch: bool = False) -> None:
+        """Delete an element, before others of its set are added."""
+        name, key, end = element
+        (self.dispatch_out if dispatch else self.elements_out).delete(name, key, data, end, owner)
+
+    def batch(self) -> Batch:
+        """Return everything in order."""
+        parts = (
+            *(self.endpoints, self.slots_out, self.slots),
+            *(self.elements_out, self.elements, self.dispatch_out, self.dispatch),
+        )
+        return Batch([run for part in parts for run in part.runs])
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The table a transaction is for, and its sets."""
+
+    family: Family
+    name: str
+    schemas: dict[str, Schema]
+
+    @property
+    def table(self) -> str:
+        """Return the table as nft commands name it."""
+        return f"{WORDS[self.family].ip} {self.name}"
+
+    def text(self, batch: Batch) -> Iterator[str]:
+        """Yield a batch as nft commands."""
+        for run in batch.runs:
+            yield from run.text(self.schemas[run.name], self.table)
+
+
+class NftTransaction(msgspec.Struct, frozen=True):
+    """What to send, and what will be committed then. ``str()`` is text for ``nft -f``, all phases in order."""
+
+    target: Target
+    outcome: Outcome
+    prepare: Sequence[str] = ()
+    batches: Sequence[Batch] = ()
+    closing: Sequence[str] = ()
+    later: Batch = msgspec.field(default_factory=Batch)
+    limits: dict[RouteKey, str] = {}
+
+    @property
+    def operations(self) -> int:
+        """Return how many kernel operations it holds."""
+        elements = sum(batch.operations for batch in self.batches) + self.later.operations
+        return elements + len(self.prepare) + len(self.closing)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the whole as nft commands."""
+        yield from self.prepare
+        for batch in self.batches:
+            yield from self.target.text(batch)
+        yield from self.closing
+        yield from self.target.text(self.later)
+
+    def __str__(self) -> str:
+        """Return the printed form."""
+        return "".join(f"{line}\n" for line in self.lines())
