@@ -15,7 +15,7 @@ from kproxy.table.terms import Family, Mode, Protocol
 from tests.conformance.packets.dial import Dial, Dialler, Met, Outcome
 from tests.conformance.packets.flows import enough
 from tests.conformance.packets.node import LOCAL, Node, playing_node
-from tests.conformance.packets.program import BUILT
+from tests.conformance.packets.program import open_dataplanes
 from tests.sequences.objects import node_object
 
 THIS: Final = "this-node"
@@ -38,7 +38,7 @@ class Stage:
 
     def start_dataplanes(self) -> None:
         """Open the dataplanes and read back what the kernel holds, as a process that starts does."""
-        self.planes = [BUILT[Mode.NFTABLES](family) for family in Family]
+        self.planes = open_dataplanes(SETTINGS)
         for plane in self.planes:
             plane.probe()
             self._committed[plane.family] = plane.read_back()

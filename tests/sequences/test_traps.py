@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from kproxy.dataplanes.contract import Applied
-from kproxy.table.routing_table import Changes, RouteChange
+from kproxy.routing.diff import changes_from_nothing
 from tests.conformance.packets.dial import Met
 from tests.sequences.objects import Place, endpoints, service
 from tests.sequences.stage import NODE4, OUTSIDE, Stage, cluster, stage
@@ -39,10 +39,7 @@ def chi_square_bound(freedom: int, deviations: float = 5.0) -> float:
 
 def repair(on: Stage) -> None:
     """Do what the daemon does once foreign changes are told: read back, compile against everything, commit."""
-    table = on.router.table
-    everything = Changes(
-        before=None, after=table, routes=tuple(RouteChange(route.key, None, route) for route in table.routes()), node=True
-    )
+    everything = changes_from_nothing(on.router.table)
     for plane in on.planes:
         assert isinstance(plane.commit(plane.compile(plane.read_back(), everything)), Applied)
 

@@ -8,21 +8,21 @@ from typing import Final
 
 from kproxy.dataplanes.contract import Applied, Dataplane
 from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
+from kproxy.routing.diff import changes_from_nothing
+from kproxy.routing.settings import Settings
 from kproxy.table.errors import KernelError
-from kproxy.table.routing_table import Changes, RouteChange, RoutingTable
-from kproxy.table.terms import Family, Mode
+from kproxy.table.routing_table import Changes, RoutingTable
+from kproxy.table.terms import Mode
 
-BUILT: Final[Mapping[Mode, Callable[[Family], Dataplane]]] = {Mode.NFTABLES: NftablesDataplane}
+BUILT: Final[Mapping[Mode, Callable[..., Dataplane]]] = {Mode.NFTABLES: NftablesDataplane}
 BYSTANDER: Final = (
     "table inet bystander {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
 )
 
 
-def from_nothing(table: RoutingTable) -> Changes:
-    """Return the changes that lead to a table when nothing is known of what the kernel holds."""
-    return Changes(
-        before=None, after=table, routes=tuple(RouteChange(route.key, None, route) for route in table.routes()), node=True
-    )
+def open_dataplanes(settings: Settings) -> list[Dataplane]:
+    """Open a mode's dataplanes, one a family, as configured."""
+    return [BUILT[settings.mode](family, masquerade_bit=settings.masquerade_bit) for family in Family]
 
 
 def apply(plane: Dataplane, changes: Changes) -> None:
@@ -35,12 +35,11 @@ def apply(plane: Dataplane, changes: Changes) -> None:
         raise KernelError(f"verify finds after the commit: {differences[0].what}")
 
 
-def restart_is_silent(mode: Mode, table: RoutingTable) -> None:
+def restart_is_silent(settings: Settings, table: RoutingTable) -> None:
     """Hold a second dataplane, which knows nothing, to law 5: it reads back, and has nothing to send."""
-    for family in Family:
-        plane = BUILT[mode](family)
+    for plane in open_dataplanes(settings):
         try:
-            transaction = plane.compile(plane.read_back(), from_nothing(table))
+            transaction = plane.compile(plane.read_back(), changes_from_nothing(table))
             if transaction.operations:
                 raise KernelError(f"a restart would change the kernel though nothing has changed: {transaction}")
         finally:
@@ -53,17 +52,17 @@ def ruleset() -> str:
 
 
 @contextlib.contextmanager
-def programmed(mode: Mode, table: RoutingTable) -> Iterator[list[Dataplane]]:
+def programmed(settings: Settings, table: RoutingTable) -> Iterator[list[Dataplane]]:
     """Have a table in force for the length of a block; afterwards nothing of ours is left and what is not ours is untouched.
 
     Somebody else's table stands by all the time.
     """
     subprocess.run(["nft", "-f", "-"], input=BYSTANDER, text=True, check=True, capture_output=True)
-    planes = [BUILT[mode](family) for family in Family]
+    planes = open_dataplanes(settings)
     try:
         for plane in planes:
             plane.probe()
-            apply(plane, from_nothing(table))
+            apply(plane, changes_from_nothing(table))
         yield planes
         for plane in planes:
             plane.settle()

@@ -8,7 +8,7 @@ from kproxy.dataplanes.contract import Dataplane
 from kproxy.table.errors import KproxyError
 from kproxy.table.terms import Mode
 from tests.conformance.applies import flows_of
-from tests.conformance.build import table_of
+from tests.conformance.build import settings_of, table_of
 from tests.conformance.packets import flows
 from tests.conformance.packets.dial import Dialler, Met, Outcome
 from tests.conformance.packets.node import playing_node
@@ -33,20 +33,20 @@ def _run(case: flows.Case, mode: Mode) -> Result:
 
 def faults(case: flows.Case, mode: Mode) -> list[str]:
     """Return what is wrong with a case in a mode, one sentence each."""
-    table = table_of(case, mode)
+    table, settings = table_of(case, mode), settings_of(case, mode)
     around = flows.surroundings(case)
     found = []
     outcomes: list[Outcome] = []
     with playing_node(case["node"]["addresses"], around.behind, around.uplink) as node:
         flows.set_up(case, node)
-        with programmed(mode, table) as planes:
+        with programmed(settings, table) as planes:
             dialler = Dialler(node)
             for flow in flows_of(case, mode):
                 met = flows.dial_flow(case, flow, around, dialler)
                 found += [f"{flow['name']}: {fault} (expected {flow['expect']})" for fault in flows.faults(case, flow, met)]
                 outcomes += met
             found += _miscounted(planes, outcomes)
-            restart_is_silent(mode, table)
+            restart_is_silent(settings, table)
         if not node.sent:
             found.append("no packet was sent")
     return found
