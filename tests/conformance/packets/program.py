@@ -12,7 +12,7 @@ from kproxy.routing.diff import changes_from_nothing
 from kproxy.routing.settings import Settings
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes, RoutingTable
-from kproxy.table.terms import Mode
+from kproxy.table.terms import Family, Mode
 
 BUILT: Final[Mapping[Mode, Callable[..., Dataplane]]] = {Mode.NFTABLES: NftablesDataplane}
 BYSTANDER: Final = (
