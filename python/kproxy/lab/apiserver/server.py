@@ -8,11 +8,10 @@ blocking code, see ``background``.
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-import msgspec
 from aiohttp import web
 
 from kproxy.lab.apiserver.allocation import Allocator
@@ -22,8 +21,8 @@ from kproxy.lab.apiserver.faults import Faults
 from kproxy.lab.apiserver.handlers import Handlers, Seen
 from kproxy.lab.apiserver.manifests import read_manifests
 from kproxy.lab.apiserver.resources import NAMESPACE, SERVICE_CIDR, by_kind, by_word
-from kproxy.lab.apiserver.store import Store
-from kproxy.lab.apiserver.writing import Writer
+from kproxy.lab.apiserver.store import Store, Stored
+from kproxy.lab.apiserver.writing import Writer, copied
 
 CLUSTER_CIDRS: Final = ("10.96.0.0/16", "fd00:10:96::/112")
 
@@ -103,12 +102,20 @@ class ApiServer:
 
         ``raw``: nothing is filled in and nothing looked at but the name, for objects that a real server would refuse.
         """
-        kind, version = str(value["kind"]), str(value["apiVersion"])
-        resource = by_kind(version, kind)
+        stored = self._put(value, raw=raw)
+        return {"kind": value["kind"], "apiVersion": value["apiVersion"], **stored.value}
+
+    def put_all(self, values: Iterable[Mapping[str, Any]]) -> str:
+        """Create or replace many objects, cheaper than one by one. Returns the resourceVersion after the last one."""
+        for value in values:
+            self._put(value, raw=False)
+        return str(self.store.version)
+
+    def _put(self, value: Mapping[str, Any], *, raw: bool) -> Stored:
+        resource = by_kind(str(value["apiVersion"]), str(value["kind"]))
         if resource is None:
-            raise ValueError(f"the lab's API server does not serve kind {kind} of {version}")
-        stored = self.writer.put(resource, msgspec.json.decode(msgspec.json.encode(value)), raw=raw)
-        return {"kind": kind, "apiVersion": version, **stored.value}
+            raise ValueError(f"the lab's API server does not serve kind {value['kind']} of {value['apiVersion']}")
+        return self.writer.put(resource, copied(resource, value), raw=raw)
 
     def get(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any] | None:
         """Return an object by kind or plural, None where it is absent."""
@@ -129,7 +136,7 @@ class ApiServer:
                 namespace = value["metadata"].setdefault("namespace", "default")
                 if self.store.get(NAMESPACE, "", namespace) is None:
                     self.writer.put(NAMESPACE, {"metadata": {"name": namespace}})
-            self.writer.put(resource, msgspec.json.decode(msgspec.json.encode(value)))
+            self.writer.put(resource, value)
             count += 1
         return count
 

@@ -11,10 +11,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from kproxy.lab.apiserver.allocation import Allocator
 from kproxy.lab.apiserver.defaults import fill
 from kproxy.lab.apiserver.patching import apply_patch
-from kproxy.lab.apiserver.resources import NAMESPACE, SERVICE, Resource
+from kproxy.lab.apiserver.resources import ENDPOINT_SLICE, NAMESPACE, SERVICE, Resource
 from kproxy.lab.apiserver.status import (
     already_exists,
     bad_request,
@@ -202,6 +204,16 @@ class Writer:
         if resource is SERVICE:
             self._allocator.complete(_owner(value["metadata"]), value["spec"])
         return self._store.write(resource, value)
+
+
+def copied(resource: Resource, value: Mapping[str, Any]) -> JsonObject:
+    """Copy an object as deep as writing it may change it: not down to a slice's thousand endpoints."""
+    if resource is not ENDPOINT_SLICE:
+        deep: JsonObject = msgspec.json.decode(msgspec.json.encode(value))
+        return deep
+    ports = value.get("ports")
+    shallow = {**value, "metadata": dict(value["metadata"])}
+    return {**shallow, "ports": [dict(port) for port in ports]} if isinstance(ports, list | tuple) else shallow
 
 
 def _owner(metadata: Mapping[str, Any]) -> str:
