@@ -13,6 +13,7 @@ from kproxy.routing.node_facts import NodeView, node_view
 from kproxy.routing.resolve import resolve_service
 from kproxy.routing.settings import Settings
 from kproxy.routing.store import Store
+from kproxy.routing.trace import RouteTrace, trace_service
 from kproxy.table.node import NodeFacts
 from kproxy.table.routing_table import Changes, Conflict, RoutingTable, ServiceRoutes, Times
 
@@ -49,6 +50,11 @@ class Router:
     def complaints(self) -> Mapping[tuple[Kind, str], tuple[str, ...]]:
         """What is wrong with objects that are in use nevertheless: sentences by kind and key, as of now."""
         return self.store.complaints
+
+    def trace(self, service: str) -> tuple[RouteTrace, ...]:
+        """Account for every endpoint of one Service (``namespace/name``); nothing for one that is not proxied."""
+        shape = self.store.services.get(service)
+        return trace_service(shape, self.store.slices_of(service), self._view) if shape else ()
 
     def apply(self, events: Iterable[Event]) -> Changes | None:
         """Take in events. None until Services and EndpointSlices are Synced.

@@ -7,7 +7,7 @@ from kproxy.table.addresses import join_port
 from kproxy.table.terms import FrontendKind, Protocol, Role
 
 
-class Sources(msgspec.Struct, frozen=True):
+class Sources(msgspec.Struct, frozen=True, gc=False):
     """Who may dial a LoadBalancer IP.
 
     ``ranges`` are disjoint canonical prefixes of the frontend's family, sorted; none of them means that nobody may.
@@ -19,7 +19,7 @@ class Sources(msgspec.Struct, frozen=True):
     itself: bool = False
 
 
-class Frontend(msgspec.Struct, frozen=True):
+class Frontend(msgspec.Struct, frozen=True, gc=False):
     """An address, protocol and port that clients dial. A NodePort has no address (``""``)."""
 
     kind: FrontendKind

@@ -10,7 +10,7 @@ from kproxy.table.frontend import Frontend
 from kproxy.table.terms import Action, Client, EndpointSet, Family, Method, Protocol, Role
 
 
-class RouteKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
+class RouteKey(msgspec.Struct, frozen=True, order=True, cache_hash=True, gc=False):
     """The name of a route: Service, port name (may be empty), protocol, family."""
 
     namespace: str
@@ -29,7 +29,7 @@ class RouteKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
         return f"{self.namespace}/{self.name}:{self.port}/{self.protocol}/{self.family}"
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What one class of client meets at one role of frontend.
 
     ``endpoints`` and ``masquerade`` count for ``balance`` only. A client that is sent to itself (hairpin) is masqueraded
@@ -46,7 +46,7 @@ DROP: Final = Verdict(Action.DROP)
 PASS: Final = Verdict(Action.PASS)
 
 
-class Policy(msgspec.Struct, frozen=True):
+class Policy(msgspec.Struct, frozen=True, gc=False):
     """The verdict for each class of client. ``loopback`` counts for NodePorts only."""
 
     pod: Verdict
@@ -60,7 +60,7 @@ class Policy(msgspec.Struct, frozen=True):
         return verdict
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True, gc=False):
     """A Service port in one family.
 
     ``all`` and ``local`` are the two endpoint sets, each ordered by ``Endpoint.key`` and free of duplicates; ``local`` is

@@ -10,7 +10,7 @@ from kproxy.table.route import Route, RouteKey
 from kproxy.table.terms import Family, Protocol
 
 
-class HealthPort(msgspec.Struct, frozen=True):
+class HealthPort(msgspec.Struct, frozen=True, gc=False):
     """A health-check node port: green while this node has a ready endpoint of the Service."""
 
     service: str  # namespace/name
@@ -18,7 +18,7 @@ class HealthPort(msgspec.Struct, frozen=True):
     local_ready: int  # distinct addresses of local ready endpoints, both families together
 
 
-class Serving(msgspec.Struct, frozen=True):
+class Serving(msgspec.Struct, frozen=True, gc=False):
     """Every endpoint that still serves a UDP port in one family, policies ignored: its flows must not be cut.
 
     ``frontends`` are claims ``(address or "", protocol, port)``; ``endpoints`` are ``address:port``.
@@ -29,7 +29,7 @@ class Serving(msgspec.Struct, frozen=True):
     endpoints: frozenset[str]
 
 
-class ServiceRoutes(msgspec.Struct, frozen=True):
+class ServiceRoutes(msgspec.Struct, frozen=True, gc=False):
     """All that one Service contributes to the table."""
 
     service: str  # namespace/name
@@ -71,7 +71,7 @@ class RoutingTable(msgspec.Struct, frozen=True):
         return next((route for route in service.routes if route.key == key), None) if service else None
 
 
-class RouteChange(msgspec.Struct, frozen=True):
+class RouteChange(msgspec.Struct, frozen=True, gc=False):
     """One route before and after. None: it was not, or is not any more, there."""
 
     key: RouteKey
