@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from tests.api.following import following
-from tests.api.wire import endpoint_slice, node, service
 
 from kproxy.lab.apiserver import ApiServer
 from kproxy.lab.apiserver.resources import SERVICE
 from kproxy.objects.events import Delete, Kind, Synced, Upsert
+from tests.api.following import following
+from tests.api.wire import endpoint_slice, node, service
 
 SVC, SLICE, NODE, CIDR = Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE, Kind.SERVICE_CIDR
 
