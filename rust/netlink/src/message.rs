@@ -84,7 +84,7 @@ impl<'a> Body<'a> {
         self.0.extend_from_slice(&(kind | NESTED).to_ne_bytes());
         content(&mut Body(self.0));
         let length = self.0.len() - start;
-        debug_assert!(length <= usize::from(u16::MAX));
+        debug_assert!(u16::try_from(length).is_ok());
         self.0[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
     }
 

@@ -22,7 +22,7 @@ pub type Seen = Result<()>;
 
 /// A bound netlink socket of the calling thread's network namespace.
 pub struct Socket {
-    socket: OwnedFd,
+    descriptor: OwnedFd,
     port: u32,
     sequence: u32,
     buffer: Vec<u8>,
@@ -47,7 +47,7 @@ impl Socket {
         sys::set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1).map_err(failed)?;
         sys::set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1).map_err(failed)?;
         sys::set_patience(&socket, PATIENCE_SECONDS).map_err(failed)?;
-        let opened = Self { socket, port, sequence: 0, buffer: vec![0; DATAGRAM] };
+        let opened = Self { descriptor: socket, port, sequence: 0, buffer: vec![0; DATAGRAM] };
         opened.grow(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, queue);
         Ok(opened)
     }
@@ -59,7 +59,7 @@ impl Socket {
 
     /// The descriptor, for a selector.
     pub fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.descriptor.as_raw_fd()
     }
 
     /// Numbers for `count` messages; the first of them is returned. 0, which notifications carry, is never among them.
@@ -74,13 +74,13 @@ impl Socket {
 
     /// Subscribe to a multicast group.
     pub fn join(&self, group: i32) -> Result<()> {
-        sys::set_option(&self.socket, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
+        sys::set_option(&self.descriptor, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
             .map_err(|error| Error::system(&error, "subscribing to the kernel's notifications"))
     }
 
     /// Have the kernel drop notifications before they are queued.
     pub fn filter(&self, program: &[sys::Instruction]) -> Result<()> {
-        sys::attach_filter(&self.socket, program)
+        sys::attach_filter(&self.descriptor, program)
             .map_err(|error| Error::system(&error, "filtering the kernel's notifications"))
     }
 
@@ -96,21 +96,21 @@ impl Socket {
 
     /// The longest datagram that can be sent as things are.
     pub fn room(&self) -> usize {
-        let size = sys::option(&self.socket, libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or_default();
+        let size = sys::option(&self.descriptor, libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or_default();
         usize::try_from(size).unwrap_or_default().saturating_sub(32)
     }
 
     /// Raise a buffer past the system's limit, which takes `CAP_NET_ADMIN`; else up to the limit.
     fn grow(&self, force: i32, plain: i32, size: i32) {
-        if sys::set_option(&self.socket, libc::SOL_SOCKET, force, size).is_err() {
-            let _ = sys::set_option(&self.socket, libc::SOL_SOCKET, plain, size);
+        if sys::set_option(&self.descriptor, libc::SOL_SOCKET, force, size).is_err() {
+            let _ = sys::set_option(&self.descriptor, libc::SOL_SOCKET, plain, size);
         }
     }
 
     /// Send one datagram.
     pub fn send(&self, bytes: &[u8]) -> Result<()> {
         loop {
-            match sys::send(&self.socket, bytes) {
+            match sys::send(&self.descriptor, bytes) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::system(&error, "sending to the kernel")),
@@ -123,7 +123,7 @@ impl Socket {
     /// `ENOBUFS` is an error: the queue was full and something is lost.
     pub fn receive(&mut self, wait: bool, mut see: impl FnMut(Message<'_>) -> Seen) -> Result<Option<()>> {
         let (length, sender) = loop {
-            match sys::receive(&self.socket, &mut self.buffer, wait) {
+            match sys::receive(&self.descriptor, &mut self.buffer, wait) {
                 Ok(received) => break received,
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
@@ -152,10 +152,9 @@ impl Socket {
     pub fn forget(&mut self) {
         loop {
             match self.receive(false, |_| Ok(())) {
-                Ok(None) => return,
                 Ok(Some(())) => {}
                 Err(error) if error.errno == libc::ENOBUFS => {}
-                Err(_) => return,
+                Ok(None) | Err(_) => return,
             }
         }
     }

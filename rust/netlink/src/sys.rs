@@ -2,7 +2,6 @@
 //! The system calls, and nothing but them: every line of `unsafe` in this crate is here.
 
 #![expect(unsafe_code, reason = "libc's functions are unsafe to call; this is their one home")]
-#![expect(clippy::cast_possible_wrap, reason = "lengths given to the kernel are small constants")]
 
 use std::io;
 use std::mem::size_of;

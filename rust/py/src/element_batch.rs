@@ -40,43 +40,43 @@ impl ElementBatch {
     }
 
     /// Queue an addition. `key_end` is the highest key of a concatenated interval; `timeout` is in milliseconds.
-    #[pyo3(signature = (set, key, data=None, key_end=None, timeout=0))]
-    fn add(&mut self, set: &str, key: &[u8], data: Option<&[u8]>, key_end: Option<&[u8]>, timeout: u64) -> PyResult<()> {
-        self.batch.push(true, set, &NewElement { key, data, key_end, timeout }).map_err(exception)
+    #[pyo3(signature = (name, key, data=None, key_end=None, timeout=0))]
+    fn add(&mut self, name: &str, key: &[u8], data: Option<&[u8]>, key_end: Option<&[u8]>, timeout: u64) -> PyResult<()> {
+        self.batch.push(true, name, &NewElement { key, data, key_end, timeout }).map_err(exception)
     }
 
     /// Queue a deletion, which fails if there is no such element.
-    #[pyo3(signature = (set, key, data=None, key_end=None))]
-    fn delete(&mut self, set: &str, key: &[u8], data: Option<&[u8]>, key_end: Option<&[u8]>) -> PyResult<()> {
-        self.batch.push(false, set, &NewElement { key, data, key_end, timeout: 0 }).map_err(exception)
+    #[pyo3(signature = (name, key, data=None, key_end=None))]
+    fn delete(&mut self, name: &str, key: &[u8], data: Option<&[u8]>, key_end: Option<&[u8]>) -> PyResult<()> {
+        self.batch.push(false, name, &NewElement { key, data, key_end, timeout: 0 }).map_err(exception)
     }
 
     /// Queue additions to one set: keys, and data for a map, of equal length back to back.
-    #[pyo3(signature = (set, keys, key_length, datas=None, data_length=0))]
+    #[pyo3(signature = (name, keys, key_length, datas=None, data_length=0))]
     fn add_many(
         &mut self,
-        set: &str,
+        name: &str,
         keys: &[u8],
         key_length: usize,
         datas: Option<&[u8]>,
         data_length: usize,
     ) -> PyResult<()> {
-        self.batch.add_many(set, keys, key_length, datas.map(|datas| (datas, data_length))).map_err(exception)
+        self.batch.add_many(name, keys, key_length, datas.map(|datas| (datas, data_length))).map_err(exception)
     }
 
     /// Queue operations of one verb on one set, given as columns; `datas` and `key_ends` are empty or as long as `keys`.
-    #[pyo3(signature = (add, set, keys, datas=Vec::new(), key_ends=Vec::new()))]
+    #[pyo3(signature = (add, name, keys, datas=Vec::new(), key_ends=Vec::new()))]
     fn extend(
         &mut self,
         add: bool,
-        set: &str,
+        name: &str,
         keys: Vec<Bound<'_, PyBytes>>,
         datas: Vec<Bound<'_, PyBytes>>,
         key_ends: Vec<Bound<'_, PyBytes>>,
     ) -> PyResult<()> {
-        for (name, column) in [("datas", &datas), ("key_ends", &key_ends)] {
+        for (what, column) in [("datas", &datas), ("key_ends", &key_ends)] {
             if !column.is_empty() && column.len() != keys.len() {
-                return Err(PyValueError::new_err(format!("{} keys and {} {name}", keys.len(), column.len())));
+                return Err(PyValueError::new_err(format!("{} keys and {} {what}", keys.len(), column.len())));
             }
         }
         let elements = keys.iter().enumerate().map(|(at, key)| NewElement {
@@ -85,7 +85,7 @@ impl ElementBatch {
             key_end: key_ends.get(at).map(|key_end| key_end.as_bytes()),
             timeout: 0,
         });
-        self.batch.extend(add, set, elements).map_err(exception)
+        self.batch.extend(add, name, elements).map_err(exception)
     }
 
     /// The operations read back: `(add?, set, key, data, key_end, timeout in ms)`.

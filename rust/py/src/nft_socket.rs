@@ -70,8 +70,8 @@ impl NftSocket {
     /// Every element of a set: `(key, key_end, data, packets, bytes, timeout in ms, expires in ms)`, in no order.
     ///
     /// The kernel's time grows with the square of the set's size: read large sets with `get`.
-    fn dump<'py>(&self, python: Python<'py>, family: u8, table: &str, set: &str) -> PyResult<Vec<Read<'py>>> {
-        let elements = self.detached(python, |nftables| nftables.elements(family, table, set))?;
+    fn dump<'py>(&self, python: Python<'py>, family: u8, table: &str, name: &str) -> PyResult<Vec<Read<'py>>> {
+        let elements = self.detached(python, |nftables| nftables.elements(family, table, name))?;
         Ok(elements.into_iter().map(|element| read(python, &element)).collect())
     }
 
@@ -81,10 +81,10 @@ impl NftSocket {
         python: Python<'py>,
         family: u8,
         table: &str,
-        set: &str,
+        name: &str,
         keys: Vec<Vec<u8>>,
     ) -> PyResult<Vec<Option<Read<'py>>>> {
-        let elements = self.detached(python, |nftables| nftables.get(family, table, set, &keys))?;
+        let elements = self.detached(python, |nftables| nftables.get(family, table, name, &keys))?;
         Ok(elements.into_iter().map(|element| element.map(|element| read(python, &element))).collect())
     }
 

@@ -4,6 +4,7 @@
 //! An element costs its attributes plus eight bytes here, and no allocation of its own. Operations become messages only when
 //! they are sent: consecutive ones of the same verb and set share a message, which is what makes big loads cheap.
 
+use std::fmt::Write;
 use std::ops::Range;
 
 use super::element::{Element, NewElement};
@@ -144,7 +145,10 @@ impl Batch {
         };
         let operation = self.operation(at);
         let verb = if operation.add { "add" } else { "delete" };
-        let key: String = operation.element.key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut key = String::new();
+        for byte in &operation.element.key {
+            let _ = write!(key, "{byte:02x}"); // a String takes everything
+        }
         format!("{verb} element {family} {} {} (key {key})", self.table, operation.set)
     }
 

@@ -98,7 +98,9 @@ impl Nftables {
                 body.put_text(wire::TABLE, table);
                 body.put_text(wire::LIST_SET, set);
                 body.nest(wire::LIST_ELEMENTS, |list| {
-                    asked.iter().for_each(|key| NewElement { key, ..NewElement::default() }.write(list));
+                    for key in asked {
+                        NewElement { key, ..NewElement::default() }.write(list);
+                    }
                 });
             };
             let what = format!("reading set {set} of table {table}");

@@ -48,6 +48,7 @@ pub const LONGEST_NAME: usize = 255;
 /// The longest key or data of an element (`NFT_DATA_VALUE_MAXLEN`).
 pub const LONGEST_VALUE: usize = 64;
 
+#[expect(clippy::cast_sign_loss, reason = "message numbers are small and positive")]
 const fn kind(message: libc::c_int) -> u16 {
     SUBSYSTEM << 8 | message as u16
 }
