@@ -33,7 +33,7 @@ class Stage:
         self.dialler = Dialler(node)
         self.router = Router(SETTINGS)
         self.planes: list[Dataplane] = []
-        self._committed: dict[Family, Committed] = {}
+        self.committed: dict[Family, Committed] = {}
         self.start_dataplanes()
 
     def start_dataplanes(self) -> None:
@@ -41,7 +41,7 @@ class Stage:
         self.planes = open_dataplanes(SETTINGS)
         for plane in self.planes:
             plane.probe()
-            self._committed[plane.family] = plane.read_back()
+            self.committed[plane.family] = plane.read_back()
 
     def close(self) -> None:
         """Give back what the dataplanes hold; the kernel keeps its rules."""
@@ -64,13 +64,13 @@ class Stage:
         """Commit changes in both families, settled, and clear stale flows."""
         operations = 0
         for plane in self.planes:
-            transaction = plane.compile(self._committed[plane.family], changes)
+            transaction = plane.compile(self.committed[plane.family], changes)
             operations += transaction.operations
             answer = plane.commit(transaction)
             if not isinstance(answer, Applied):
                 raise KernelError(answer.words)
             plane.settle()
-            self._committed[plane.family] = answer.committed
+            self.committed[plane.family] = answer.committed
             differences = plane.verify(answer.committed, changes.after)
             if differences:
                 raise KernelError(differences[0].what)

@@ -4,18 +4,21 @@
 Where upstream looks from two nodes, the same node looks twice: once as the Pod's, once as the other.
 """
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
 from kproxy.objects.events import Upsert
+from kproxy.observe.health_ports import HealthPorts
+from kproxy.table.clock import FakeClock
 from tests.sequences.objects import Place, endpoints, leaving, service
 from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
 
 pytestmark = pytest.mark.packets
 
-VIP, PORT = "172.30.0.1", 31001
+VIP, PORT, HEALTH_PORT = "172.30.0.1", 31001, 32000
 PLACES = {"on the Pod's node": Place("10.180.0.1", "this-node"), "on the other node": Place("10.180.0.1", "other-node")}
 
 
@@ -60,7 +63,18 @@ def test_20_unready_endpoints_that_leave_do_not_serve(place: Place) -> None:
             assert met(on, VIP, source=source) == {"REJECT"}
 
 
-def test_35_the_health_port_turns_red_while_the_node_port_still_serves() -> None:
+async def health(on: Stage, ports: HealthPorts) -> int:
+    """Hand the table's health ports to their listeners and return the status that the Service's answers with."""
+    ports.update({name: entry.health for name, entry in on.router.table.services.items()})
+    await ports.settle()
+    reader, writer = await asyncio.open_connection(NODE4, HEALTH_PORT)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    return int(status)
+
+
+async def test_35_the_health_port_turns_red_while_the_node_port_still_serves() -> None:
     """With terminating endpoints only a load balancer is sent away, and who still comes is served."""
     balancer = service(
         "web",
@@ -69,22 +83,20 @@ def test_35_the_health_port_turns_red_while_the_node_port_still_serves() -> None
         balancers=["203.0.114.1"],
         type="LoadBalancer",
         externalTrafficPolicy="Local",
-        healthCheckNodePort=32000,
+        healthCheckNodePort=HEALTH_PORT,
     )
-    here = PLACES["on the Pod's node"]
+    here, complaints = PLACES["on the Pod's node"], []
+    ports = HealthPorts(lambda: True, clock=FakeClock(), failed=lambda _, words: complaints.append(words))
     with stage(balancer, endpoints("web", [here])) as on:
-        assert local_ready(on) == 1
+        ports.listen_on([NODE4])
+        assert await health(on, ports) == 200
         on.tell(endpoints("web", [leaving(here)]))
-        assert local_ready(on) == 0
+        assert await health(on, ports) == 503
         assert met(on, NODE4, PORT, source=OUTSIDE) == REACHED
         assert met(on, "203.0.114.1", source=OUTSIDE) == REACHED
-
-
-def local_ready(on: Stage) -> int:
-    """Return what the health-check node port of the one Service would say."""
-    (entry,) = on.router.table.services.values()
-    assert entry.health is not None
-    return entry.health.local_ready
+        ports.listen_on([])
+        await ports.settle()
+    assert complaints == []
 
 
 def test_36_the_last_endpoints_serve_while_they_leave_policy_cluster(place: Place) -> None:

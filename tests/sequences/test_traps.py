@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What has caught Service proxies before: other people's edits, restarts, marks, fairness."""
 
+import contextlib
+import itertools
 import json
 import math
+import os
+import select
 import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from kproxy.daemon.carry import Job, carry
 from kproxy.dataplanes.contract import Applied
 from kproxy.routing.diff import changes_from_nothing
+from kproxy.table.terms import Family
 from tests.conformance.packets.dial import Met
 from tests.sequences.objects import Place, endpoints, service
 from tests.sequences.stage import NODE4, OUTSIDE, Stage, cluster, stage
@@ -103,25 +110,46 @@ def test_trap_15_iptables_flushed_beside_us_changes_nothing() -> None:
         assert on.met(VIP) == BOTH
 
 
-def test_trap_16_a_restart_writes_nothing_and_stops_nobody() -> None:
-    """The kernel's own monitor prints nothing while a second process takes up what the first has left."""
-    with stage(*TOLD) as on:
-        monitor = subprocess.Popen(["nft", "monitor"], stdout=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def monitored() -> Iterator[Callable[[], list[str]]]:
+    """Run ``nft monitor``; the function given returns what it has printed up to now, its own markers left out.
+
+    It writes to a pseudo-terminal, because it would keep what it prints to a pipe in a buffer.
+    """
+    ours, theirs = os.openpty()
+    monitor = subprocess.Popen(["nft", "monitor"], stdout=theirs)
+    os.close(theirs)
+    marks = itertools.count(1)
+    with os.fdopen(ours, encoding="ascii") as printed:
+
+        def told() -> list[str]:
+            mark = f"mark{next(marks)}"
+            lines: list[str] = []
+            while not lines or f"table inet {mark}" not in lines[-1]:
+                nft(f"add table inet {mark}; delete table inet {mark}")  # again, for it may not be listening yet
+                while select.select([printed], [], [], 0.1)[0]:
+                    lines.append(printed.readline())
+                    if f"delete table inet {mark}" in lines[-1]:
+                        break
+            return [line for line in lines if "table inet mark" not in line and not line.startswith("# new generation")]
+
         try:
-            nft("add table inet begin")  # proves that the monitor is listening
-            assert monitor.stdout is not None
-            assert "begin" in monitor.stdout.readline()
-            for _ in range(3):
-                assert on.restart(*cluster(*TOLD)) == 0
-                assert on.met(VIP) == BOTH
-            nft("add table inet end")
-            printed = []
-            while "table inet end" not in (line := monitor.stdout.readline()):
-                printed.append(line)
+            yield told
         finally:
             monitor.terminate()
-            monitor.communicate()
-        assert [line for line in printed if not line.startswith("# new generation")] == []
+            monitor.wait()
+
+
+def test_trap_16_a_restart_writes_nothing_and_stops_nobody() -> None:
+    """The kernel's own monitor prints nothing while a second process takes up what the first has left."""
+    with stage(*TOLD) as on, monitored() as told:
+        assert told() == []
+        for _ in range(3):
+            assert on.restart(*cluster(*TOLD)) == 0
+            assert on.met(VIP) == BOTH
+        assert told() == []
+        on.tell(endpoints("web", [Place("10.180.0.1")]))
+        assert told() != []  # the monitor does see us
 
 
 def test_trap_16_a_restart_after_changes_it_missed_ends_at_the_new_table() -> None:
@@ -195,3 +223,24 @@ def test_refusals_are_counted() -> None:
         outcomes = on.dial(VIP, times=10)
         assert {outcome.met for outcome in outcomes} == {Met.REJECT}
         assert on.refused() - before == 10
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["believing the dataplane's blame", "narrowing down besides"])
+def test_trap_17_what_the_kernel_refuses_of_one_service_keeps_no_other_out(narrow: bool) -> None:
+    """An element that is already there (EEXIST) costs its own Service only, which is named with the kernel's words."""
+    with stage(*TOLD) as on:
+        nft("add element ip kproxy service-sets { 172.30.0.2 . tcp . 80 : 0:7777 }")
+        far = Place("10.180.2.1", "third-node")
+        blocked, free = service("blocked", "172.30.0.2"), service("free", "172.30.0.3")
+        changes = on.router.apply([blocked, free, endpoints("blocked", [far]), endpoints("free", [far])])
+        assert changes is not None
+        assert changes.before is not None
+        keys = frozenset(change.key for change in changes.routes)
+        job = Job(on.committed[Family.IPV4], changes.before, changes.after, True, keys, False, narrow=narrow)
+
+        carried = carry(on.planes[0], job)
+
+        assert {key.name for key in carried.refused} == {"blocked"}
+        assert all(carried.refused.values())
+        assert on.met("172.30.0.3") == {"10.180.2.1:8080"}
+        assert on.met(VIP) == BOTH
