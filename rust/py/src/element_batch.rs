@@ -81,8 +81,8 @@ impl ElementBatch {
         }
         let elements = keys.iter().enumerate().map(|(at, key)| NewElement {
             key: key.as_bytes(),
-            data: datas.get(at).map(|data| data.as_bytes()),
-            key_end: key_ends.get(at).map(|key_end| key_end.as_bytes()),
+            data: datas.get(at).map(PyBytesMethods::as_bytes),
+            key_end: key_ends.get(at).map(PyBytesMethods::as_bytes),
             timeout: 0,
         });
         self.batch.extend(add, name, elements).map_err(exception)

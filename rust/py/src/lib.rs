@@ -5,6 +5,7 @@
 //! used from any thread, one call after the other.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::needless_pass_by_value, reason = "PyO3 hands a function its arguments by value")]
 
 mod element_batch;
 mod error;
@@ -18,7 +19,7 @@ use pyo3::prelude::*;
 mod _core {
     use std::collections::BTreeMap;
 
-    use super::*;
+    use pyo3::pyfunction;
 
     #[pymodule_export]
     use crate::element_batch::ElementBatch;

@@ -53,7 +53,7 @@ impl NftSocket {
 
     /// Commit a batch, all of it or nothing. It is in force when this returns.
     ///
-    /// Raises NetlinkError, whose `index` is the operation at fault where the kernel names one.
+    /// Raises `NetlinkError`, whose `index` is the operation at fault where the kernel names one.
     fn send(&self, python: Python<'_>, batch: PyRef<'_, ElementBatch>) -> PyResult<()> {
         let batch = &batch.batch;
         self.detached(python, |nftables| nftables.send(batch))
@@ -61,7 +61,7 @@ impl NftSocket {
 
     /// Commit a batch in pieces of at most `piece` operations, each all or nothing. Returns how many pieces that took.
     ///
-    /// Raises NetlinkError, whose `committed` is how many operations of earlier pieces are in force.
+    /// Raises `NetlinkError`, whose `committed` is how many operations of earlier pieces are in force.
     fn send_pieces(&self, python: Python<'_>, batch: PyRef<'_, ElementBatch>, piece: usize) -> PyResult<usize> {
         let batch = &batch.batch;
         self.detached(python, |nftables| nftables.send_pieces(batch, piece))
