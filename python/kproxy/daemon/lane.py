@@ -62,6 +62,7 @@ class Lane:
         self._committed: Committed = None
         self._read = False
         self._running = False
+        self._turn = asyncio.Lock()  # a dataplane's calls never overlap
         self._trusted = False  # the kernel holds self.table, as far as we know
         self._dirty: set[RouteKey] = set()
         self._node_dirty = False
@@ -120,8 +121,17 @@ class Lane:
         """A repair does not wait for the pause between two runs."""
         return self.free_at if self._drifted_at is None else max(self._repair_at, self._retry_at)
 
+    async def ask(self, question: Callable[[Dataplane], T]) -> T:
+        """Ask the dataplane something in a thread, between two runs."""
+        async with self._turn:
+            return await asyncio.to_thread(question, self.dataplane)
+
     async def step(self) -> None:
         """Do what is due now."""
+        async with self._turn:
+            await self._step()
+
+    async def _step(self) -> None:
         if self.wanted is None:
             return
         now = self._clock.monotonic()
@@ -139,12 +149,16 @@ class Lane:
 
     async def _poll(self, now: float) -> None:
         self._polled_at = now
+        mode, family = self.dataplane.mode, self.dataplane.family
         try:
             self.dataplane.settle()
+        except KernelError as error:
+            self._observer.unsettled(mode, family, str(error))
+        try:
             foreign = self._trusted and self.dataplane.foreign_changes()
         except KernelError as error:
-            log.warning("%s %s: %s", self.dataplane.mode, self.dataplane.family, error)
-            return
+            log.warning("%s %s: changes by others cannot be watched: %s", mode, family, error)
+            foreign = False
         if foreign:
             await self._verify(now)
 
@@ -152,15 +166,15 @@ class Lane:
         """Compare the kernel with the table in force; what differs makes the lane distrust it, and so repair it."""
         self._verify_at = math.inf
         try:
-            committed, differences = await self._offload(self._compare)
+            committed, differences = await asyncio.to_thread(self._compare)
         except KernelError as error:
             log.warning("%s %s: the rules cannot be read back: %s", self.dataplane.mode, self.dataplane.family, error)
             self._verify_at = self._clock.monotonic() + REPAIR_PAUSE
             return
         ended = self._clock.monotonic()
         self._verify_at = ended + max(self.timing.verify, (ended - now) / VERIFY_SHARE)
+        self._committed = committed
         if differences:
-            self._committed = committed
             self._trusted = False
             self._drifted_at = now
             self._observer.drifted(self.dataplane.family, differences)
@@ -191,7 +205,7 @@ class Lane:
             stubborn=self._failures >= STUBBORN,
         )
         if full or len(keys) > INLINE:
-            done = await self._offload(lambda: self._carry(job))
+            done = await asyncio.to_thread(self._carry, job)
         else:
             done = self._carry(job)
         ended = self._clock.monotonic()
@@ -276,6 +290,3 @@ class Lane:
         self._retry_at = now + pause
         self.failure = words
         self._observer.failed(self.dataplane.mode, self.dataplane.family, words, retry_in=pause)
-
-    async def _offload(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work)

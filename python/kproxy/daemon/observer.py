@@ -50,6 +50,9 @@ class Observer(Protocol):
     def failed(self, mode: Mode, family: Family, words: str, *, retry_in: float) -> None:
         """Note that a whole run failed; nothing is lost, it will be tried again."""
 
+    def unsettled(self, mode: Mode, family: Family, words: str) -> None:
+        """Note that what no packet can reach any more could not be deleted."""
+
     def refused(self, family: Family, key: RouteKey, words: str, *, retry_in: float) -> None:
         """Note that the kernel refuses one route; what was in force of it stays."""
 
@@ -76,6 +79,9 @@ class Silent:
         """Ignore it."""
 
     def failed(self, mode: Mode, family: Family, words: str, *, retry_in: float) -> None:
+        """Ignore it."""
+
+    def unsettled(self, mode: Mode, family: Family, words: str) -> None:
         """Ignore it."""
 
     def refused(self, family: Family, key: RouteKey, words: str, *, retry_in: float) -> None:

@@ -60,6 +60,11 @@ class Health:
         self._queued.pop(family, None)
         self._updated[family] = self._clock.wall()
 
+    @property
+    def waiting(self) -> bool:
+        """Tell whether any family's change waits."""
+        return bool(self._queued)
+
     def node(self, node: Node | None) -> None:
         """Note the Node as it is now; None: there is none. A node that is being drained or deleted gets no new traffic."""
         if node is None:

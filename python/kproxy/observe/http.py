@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import http
 import logging
+import os
 import socket
+import struct
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
@@ -22,6 +24,7 @@ HEAD_LIMIT: Final = 16 * 1024  # bytes of request line and headers
 IDLE: Final = 75.0  # seconds a kept-alive connection may be silent
 PATIENCE: Final = 10.0  # seconds from the first byte of a request to its last, and for an answer to be taken
 BACKLOG: Final = 128
+CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: process, user, group
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
@@ -114,9 +117,12 @@ class Server:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
-    async def listen_unix(self, path: str) -> None:
-        """Serve on a local socket that only root may use."""
-        self._server = await asyncio.start_unix_server(self._serve, path=path, limit=HEAD_LIMIT)
+    async def listen_locally(self, name: str) -> None:
+        """Serve on an abstract socket of this network namespace, to root and to our own user only. Raises OSError.
+
+        No file is left behind, and several nodes on one machine (namespaces) do not meet.
+        """
+        self._server = await asyncio.start_unix_server(self._serve_trusted, path=f"\0{name}", limit=HEAD_LIMIT)
 
     async def close(self) -> None:
         """Stop; connections that wait for a next request end at once."""
@@ -125,6 +131,14 @@ class Server:
             for writer in tuple(self._open):
                 writer.close()
             self._server = None
+
+    async def _serve_trusted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer: socket.socket = writer.get_extra_info("socket")
+        _, user, _ = CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+        if user in (0, os.geteuid()):
+            await self._serve(reader, writer)
+        else:
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
