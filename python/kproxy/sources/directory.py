@@ -67,6 +67,7 @@ class DirectorySource:
         self._owners: dict[Key, list[str]] = {}
         self._shared: set[Key] = set()  # the keys with more than one owner
         self._troubles: dict[Trouble, str] = {}
+        self._gone = ""  # what is wrong with the directory itself
 
     async def run(self, emit: Emit) -> None:
         """Tell what the files say, then what changes in them, until cancelled."""
@@ -115,12 +116,13 @@ class DirectorySource:
     async def _look(self, names: set[str] | None, emit: Emit, *, settled: bool) -> None:
         """Read the named files, or all, as far as they have changed, and tell what is different."""
         received = self._clock.monotonic()
+        names = None if self._gone else names
         try:
             found = {path.name for path in self._path.iterdir() if _counts(path.name)} if names is None else names
+            self._gone = ""
         except OSError as error:
-            self._report(
-                {(None, str(self._path)): f"{self._path} cannot be read: {error.strerror}; what it said stays"}, emit
-            )
+            self._gone = f"{self._path} cannot be read: {error.strerror}; what it said stays"
+            self._report(self._all_troubles(), emit)
             return
         missing = self._files.keys() - found if names is None else ()
         touched: set[Key] = set()
@@ -143,6 +145,8 @@ class DirectorySource:
                 return set()
             manifest = await asyncio.to_thread(lambda: file.reader.read(path.read_bytes()))
         except FileNotFoundError:
+            if not self._path.is_dir():
+                return set()  # it is not the file that is gone
             if path.is_symlink():
                 return self._keep(name, file, f"{path} is a link to nothing: mend or remove it")
             self._files.pop(name, None)
@@ -200,7 +204,7 @@ class DirectorySource:
 
     def _all_troubles(self) -> dict[Trouble, str]:
         """Return everything that is wrong now."""
-        troubles: dict[Trouble, str] = {}
+        troubles: dict[Trouble, str] = {(None, str(self._path)): self._gone} if self._gone else {}
         for file in self._files.values():
             troubles |= file.troubles
         for kind, key in self._shared:

@@ -22,6 +22,8 @@ Key: TypeAlias = tuple[Kind, str]
 CLUSTER_WIDE: Final = frozenset({Kind.NODE, Kind.SERVICE_CIDR})
 KINDS: Final = {str(kind): kind for kind in Kind}
 MARKER: Final = re.compile(rb"^---(?=[ \t\r\n]|$)", re.MULTILINE)
+DIRECTIVES: Final = re.compile(rb"(?:(?:[%#][^\n]*)?[ \t\r]*\n)*")
+MISTAGGED: Final = (AttributeError, LookupError, TypeError)  # what PyYAML lets through for ``!!bool maybe`` and the like
 STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
@@ -61,7 +63,7 @@ class ManifestReader:
         whole = Manifest({}, [])
         known: dict[bytes, Manifest] = {}
         for line, document in _documents(content):
-            digest = hashlib.blake2b(document, digest_size=16).digest()
+            digest = hashlib.blake2b(document.strip(b"\r\n"), digest_size=16).digest()
             manifest = self._known.get(digest) or _read_document(self._name, line, document)
             if not manifest.problems:  # a problem tells its line, which may move
                 known[digest] = manifest
@@ -86,8 +88,9 @@ def _read_document(name: str, line: int, document: bytes) -> Manifest:
         mark = error.problem_mark or error.context_mark
         where = f"{name} line {line + (mark.line if mark else 0) + 1}"
         return Manifest({}, [Problem(None, f"{where}: {error.problem or error.context}; mend the file")])
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        return Manifest({}, [Problem(None, f"{name} line {line + 1}: {' '.join(str(error).split())}; mend the file")])
+    except (yaml.YAMLError, ValueError, RecursionError, *MISTAGGED) as error:
+        words = f"{type(error).__name__}: {error}" if isinstance(error, MISTAGGED) else str(error)
+        return Manifest({}, [Problem(None, f"{name} line {line + 1}: {' '.join(words.split())}; mend the file")])
     manifest = Manifest({}, [])
     for path, item in _expand(value):
         manifest.add(_read_object(name, line, document, path, item), name)
@@ -96,8 +99,8 @@ def _read_document(name: str, line: int, document: bytes) -> Manifest:
 
 def _parse(document: bytes) -> Any:  # noqa: ANN401 - YAML yields anything
     text = document.lstrip()
-    if text.startswith(b"%") and all(line.startswith((b"%", b"#")) for line in text.splitlines() if line):
-        return None  # directives, cut off from the document they belong to
+    if DIRECTIVES.fullmatch(text):
+        return None  # cut off from the document they belong to
     if text.startswith((b"{", b"[")):
         try:
             return msgspec.json.decode(text)
