@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kproxy.objects.decode import convert
+from kproxy.objects.decode import convert, kind_of
 from kproxy.objects.endpointslice import EndpointSlice
 from kproxy.objects.events import Delete, Kind, Upsert
 from kproxy.objects.node import Node
@@ -96,8 +96,7 @@ def endpoints(
 
 def gone(item: Upsert) -> Delete:
     """Tell that an object was deleted."""
-    kind = Kind.SERVICE if isinstance(item.object, Service) else Kind.ENDPOINT_SLICE
-    return Delete(kind, item.object.metadata.key)
+    return Delete(kind_of(item.object), item.object.metadata.key)
 
 
 def node_object(name: str, addresses: Sequence[str]) -> Upsert:

@@ -2,7 +2,7 @@
 """A node on which events become packets: the router, the real dataplanes and conntrack clean-up, with nobody in between."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from kproxy.dataplanes.contract import Applied, Committed, Dataplane
@@ -28,17 +28,18 @@ SETTINGS: Final = Settings(node=THIS, mode=Mode.NFTABLES, cluster_cidrs=("10.0.0
 class Stage:
     """The node under test. Make it with :func:`stage`."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, settings: Settings) -> None:
         self.node = node
+        self.settings = settings
         self.dialler = Dialler(node)
-        self.router = Router(SETTINGS)
+        self.router = Router(self.settings)
         self.planes: list[Dataplane] = []
         self.committed: dict[Family, Committed] = {}
         self.start_dataplanes()
 
     def start_dataplanes(self) -> None:
         """Open the dataplanes and read back what the kernel holds, as a process that starts does."""
-        self.planes = open_dataplanes(SETTINGS)
+        self.planes = open_dataplanes(self.settings)
         for plane in self.planes:
             plane.probe()
             self.committed[plane.family] = plane.read_back()
@@ -51,7 +52,7 @@ class Stage:
     def restart(self, *events: Event) -> int:
         """Start again with nothing in memory and be told everything anew. Returns how many kernel operations it took."""
         self.close()
-        self.router = Router(SETTINGS)
+        self.router = Router(self.settings)
         self.start_dataplanes()
         return self.tell(*events)
 
@@ -107,12 +108,10 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(*events: Event, host_ports: Sequence[int] = ()) -> Iterator[Stage]:
-    """Set up a node that knows itself and these events, in force. ``host_ports``: TCP ports the node itself listens on."""
+def stage(*events: Event, settings: Settings = SETTINGS) -> Iterator[Stage]:
+    """Set up a node that knows itself and these events, in force."""
     with playing_node([NODE4, NODE6], {"pods0": PODS_HERE}, "eth0") as node:
-        for port in host_ports:
-            node.listen(NODE4, port)
-        on = Stage(node)
+        on = Stage(node, settings)
         try:
             on.tell(*cluster(*events))
             yield on

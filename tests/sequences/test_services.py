@@ -10,7 +10,7 @@ from kproxy.objects.endpointslice import HEADLESS_LABEL, EndpointSlice
 from kproxy.objects.events import Upsert
 from kproxy.objects.service import PROXY_NAME_LABEL
 from tests.sequences.objects import Place, endpoints, gone, leaving, service
-from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
+from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, cluster, stage
 
 pytestmark = pytest.mark.packets
 
@@ -125,6 +125,22 @@ def test_29_a_service_without_endpoints_refuses_at_once() -> None:
         is_up(on, ONE, FAR)
         on.tell(endpoints("web", []))
         assert on.met(ONE) == {"REJECT"}
+
+
+def test_40_services_work_after_the_proxy_is_restarted() -> None:
+    """Both go on while nobody is there; what changed meanwhile is made good at the start, and one that went is gone."""
+    first, second, third = service("one", ONE), service("two", TWO), service("three", THREE)
+    slices = [endpoints(name, [HERE, FAR]) for name in ("one", "two", "three")]
+    with stage(first, second, slices[0], slices[1]) as on:
+        on.close()
+        is_up(on, ONE, HERE, FAR)
+        on.restart(*cluster(first, second, slices[0], slices[1]))
+        is_up(on, ONE, HERE, FAR)
+        is_up(on, TWO, HERE, FAR)
+        on.restart(*cluster(second, third, endpoints("two", [FAR, FURTHER]), slices[2]))
+        is_down(on, ONE)
+        is_up(on, TWO, FAR, FURTHER)
+        is_up(on, THREE, HERE, FAR)
 
 
 def test_58_same_node_is_preferred_while_it_serves() -> None:

@@ -181,41 +181,6 @@ def test_trap_21_others_that_reload_their_own_rules_do_not_touch_ours() -> None:
             assert on.met(NODE4, PORT, source=OUTSIDE) == BOTH
 
 
-def test_trap_4_a_node_port_changes_hands_in_one_step() -> None:
-    """One Service gives a node port up and another takes it in the same batch of events."""
-    with stage(*TOLD) as on:
-        without = service("web", VIP, type="ClusterIP")
-        heir = service("heir", "172.30.0.2", ports=[("TCP", 80, PORT)], type="NodePort")
-        on.tell(heir, without, endpoints("heir", [Place("10.180.2.1", "third-node")]))
-        assert on.met(NODE4, PORT, source=OUTSIDE) == {"10.180.2.1:8080"}
-        assert on.met(VIP) == BOTH
-
-
-def test_trap_5_an_endpoint_moves_from_one_service_to_another_in_one_step() -> None:
-    """Both Services have it where it belongs, and counters go with the endpoint of each."""
-    with stage(*TOLD, service("other", "172.30.0.2"), endpoints("other", [Place("10.180.2.1", "third-node")])) as on:
-        on.tell(
-            endpoints("web", [Place("10.180.0.1")]),
-            endpoints("other", [Place("10.180.1.1", "other-node"), Place("10.180.2.1", "third-node")]),
-        )
-        assert on.met(VIP) == {"10.180.0.1:8080"}
-        assert on.met("172.30.0.2") == {"10.180.1.1:8080", "10.180.2.1:8080"}
-
-
-def test_trap_2_the_second_claimant_takes_over_when_the_first_goes() -> None:
-    """Two Services claim one external address; the one named first in the order of creation and names has it."""
-    first = service("a-first", "172.30.0.3", externalIPs=["192.168.99.1"])
-    second = service("b-second", "172.30.0.4", externalIPs=["192.168.99.1"])
-    slices = [
-        endpoints("a-first", [Place("10.180.2.1", "third-node")]),
-        endpoints("b-second", [Place("10.180.2.2", "third-node")]),
-    ]
-    with stage(*TOLD, second, first, *slices) as on:
-        assert on.met("192.168.99.1") == {"10.180.2.1:8080"}
-        on.tell(service("a-first", "172.30.0.3"))
-        assert on.met("192.168.99.1") == {"10.180.2.2:8080"}
-
-
 def test_refusals_are_counted() -> None:
     """Every packet that meets reject or drop shows in the counters, once."""
     with stage(service("empty", VIP)) as on:
@@ -225,8 +190,7 @@ def test_refusals_are_counted() -> None:
         assert on.refused() - before == 10
 
 
-@pytest.mark.parametrize("narrow", [False, True], ids=["believing the dataplane's blame", "narrowing down besides"])
-def test_trap_17_what_the_kernel_refuses_of_one_service_keeps_no_other_out(narrow: bool) -> None:
+def test_trap_17_what_the_kernel_refuses_of_one_service_keeps_no_other_out() -> None:
     """An element that is already there (EEXIST) costs its own Service only, which is named with the kernel's words."""
     with stage(*TOLD) as on:
         nft("add element ip kproxy service-sets { 172.30.0.2 . tcp . 80 : 0:7777 }")
@@ -236,7 +200,7 @@ def test_trap_17_what_the_kernel_refuses_of_one_service_keeps_no_other_out(narro
         assert changes is not None
         assert changes.before is not None
         keys = frozenset(change.key for change in changes.routes)
-        job = Job(on.committed[Family.IPV4], changes.before, changes.after, True, keys, False, narrow=narrow)
+        job = Job(on.committed[Family.IPV4], changes.before, changes.after, True, keys, False)
 
         carried = carry(on.planes[0], job)
 
