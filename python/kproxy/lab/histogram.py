@@ -15,13 +15,13 @@ class Histogram(msgspec.Struct, frozen=True):
     counts: tuple[float, ...]
 
     @classmethod
-    def read(cls, text: str, name: str) -> Self:
-        """Read one histogram out of a scrape; empty where it is not there."""
+    def read(cls, text: str, name: str, **labels: str) -> Self:
+        """Read one histogram out of a scrape, of the series that carry these labels; empty where it is not there."""
         sums: dict[float, float] = {}
         for family in text_string_to_metric_families(text):
             if family.name == name:
                 for sample in family.samples:
-                    if sample.name == f"{name}_bucket":
+                    if sample.name == f"{name}_bucket" and labels.items() <= sample.labels.items():
                         bound = float(sample.labels["le"])
                         sums[bound] = sums.get(bound, 0.0) + sample.value
         bounds = tuple(sorted(sums))
