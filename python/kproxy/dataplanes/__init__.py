@@ -3,5 +3,6 @@
 
 - ``contract``: what every dataplane does, and the values it does it with
 - ``fake``: a dataplane without a kernel, as complete as the real ones
+- ``upstream``: what kube-proxy leaves on a node, and taking it out
 - one folder a mode: ``layout`` (names and shapes), ``compile`` (pure), ``commit``, ``verify``
 """

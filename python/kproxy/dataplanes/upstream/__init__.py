@@ -16,7 +16,7 @@ import msgspec
 
 from kproxy.dataplanes.upstream import chains, ipvs
 from kproxy.dataplanes.upstream.names import DEVICE, NFT_TABLE
-from kproxy.kernel.command import installed, run
+from kproxy.kernel.nft import Nft, is_installed
 from kproxy.kernel.xtables import Xtables
 from kproxy.table.errors import KernelError
 from kproxy.table.terms import Family
@@ -51,9 +51,9 @@ class _Account:
 
 def _nft_tables() -> list[str]:
     """Return ``ip kube-proxy`` and ``ip6 kube-proxy``, as far as they exist."""
-    if not installed("nft"):
+    if not is_installed():
         return []
-    lines = {line.strip() for line in run(["nft", "list", "tables"]).splitlines()}
+    lines = {line.strip() for line in Nft().listing("tables").splitlines()}
     return [f"{family} {NFT_TABLE}" for family in _NFT_FAMILY.values() if f"table {family} {NFT_TABLE}" in lines]
 
 
@@ -68,8 +68,10 @@ def found() -> list[str]:
     """
     sentences = [f"nftables: table {table}" for table in _nft_tables()]
     for xtables in Xtables.every():
-        for item in filter(None, _leftovers(xtables)):
-            sentences.append(f"{xtables}: {len(item.chains)} chains and {len(item.jumps)} jumps in table {item.table}")
+        sentences += [
+            f"{xtables}: {len(item.chains)} chains and {len(item.jumps)} jumps in table {item.table}"
+            for item in filter(None, _leftovers(xtables))
+        ]
     sets = ipvs.sets()
     servers = ipvs.servers(sets)
     if servers:
@@ -95,7 +97,7 @@ def remove() -> Removal:
 
 def _remove_nft_tables(account: _Account) -> None:
     for table in _nft_tables():
-        run(["nft", "delete", "table", *table.split(" ")])
+        Nft().apply(f"delete table {table}\n")
         account.done.append(f"nftables: table {table} deleted")
 
 
@@ -111,7 +113,7 @@ def _remove_chains_of(xtables: Xtables) -> Callable[[_Account], None]:
                 continue  # look again: the table may have changed under us
             account.done += _reports(xtables, items)
             account.kept += [
-                f"{xtables}: chain {chain} of table {item.table} stays, because a rule that is not kube-proxy's uses it: {rule}"
+                f"{xtables}: chain {chain} of table {item.table} stays: a rule that is not kube-proxy's uses it: {rule}"
                 for item in items
                 for chain, rule in item.kept.items()
             ]

@@ -34,7 +34,7 @@ class VirtualServer(msgspec.Struct, frozen=True):
 
 
 def parse_servers(text: str) -> list[VirtualServer]:
-    """Read the virtual servers from ``ipvsadm-save -n``; those by firewall mark, which kube-proxy never makes, are left out."""
+    """Read virtual servers from ``ipvsadm-save -n``; those by firewall mark, which kube-proxy never makes, are left out."""
     return [
         VirtualServer(match["protocol"], str(parse_address(match["address"].strip("[]"))), int(match["port"]))
         for match in map(_SERVER.match, text.splitlines())
@@ -50,7 +50,7 @@ def parse_members(text: str) -> set[int]:
 def own_servers(
     servers: Collection[VirtualServer], addresses: Collection[str], node_ports: Mapping[str, Collection[int]]
 ) -> list[VirtualServer]:
-    """Return those that are kube-proxy's. ``addresses``: of its device; ``node_ports``: by protocol argument, from its sets."""
+    """Return kube-proxy's own. ``addresses``: of its device; ``node_ports``: by protocol argument, from its sets."""
     return [
         server for server in servers if server.address in addresses or server.port in node_ports.get(server.protocol, ())
     ]
