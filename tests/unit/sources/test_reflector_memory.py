@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A list is taken in pieces and not kept: neither its JSON nor its objects are ever in memory as a whole."""
 
+# ruff: noqa: ARG002 - the protocol has parameters that this server does not look at
+
 import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Mapping
