@@ -7,6 +7,7 @@ always leaves what was there. Deletions of what a packet in flight may still rea
 
 import errno
 import time
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from kproxy import _core
@@ -33,7 +34,7 @@ class BatchRefused(KernelError):  # noqa: N818 - reads as what it says
 
 
 class ElementDoor(Protocol):
-    """A way for elements into the kernel."""
+    """A way for elements into the kernel. ``Committer`` knows which phases there are, a door only sends."""
 
     def send(self, target: Target, batch: Batch) -> None:
         """Commit a batch, all or nothing. Raises BatchRefused or another KernelError."""
@@ -57,26 +58,17 @@ class TextDoor:
 class NetlinkDoor:
     """Elements as raw netlink batches on a socket that stays open."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, socket: "_core.NftSocket", family: Family) -> None:
         self._number = NUMBERS[family]
-        self.socket = _core.NftSocket()
+        self._socket = socket
 
     def send(self, target: Target, batch: Batch) -> None:
         """Commit a batch."""
         elements = _core.ElementBatch(self._number, target.name)
         for run in batch.runs:
-            keys, data, ends, name = run.keys, run.data, run.ends, run.name
-            if run.verb == ADD and not ends and len(keys) > 1:
-                width = len(data[0]) if data else 0
-                elements.add_many(name, b"".join(keys), len(keys[0]), b"".join(data) if data else None, width)
-            elif run.verb == ADD:
-                for index, key in enumerate(keys):
-                    elements.add(name, key, data[index] if data else None, ends[index] if ends else None)
-            else:
-                for index, key in enumerate(keys):
-                    elements.delete(name, key, None, ends[index] if ends else None)
+            elements.extend(run.verb == ADD, run.name, run.keys, run.data if run.verb == ADD else [], run.ends)
         try:
-            self.socket.send(elements)
+            self._socket.send(elements)
         except _core.NetlinkError as error:
             raise _refusal(target, batch, error) from error
 
@@ -105,11 +97,10 @@ def _refusal(target: Target, batch: Batch, error: "_core.NetlinkError") -> Kerne
 class Committer:
     """Sends transactions and what they leave for later."""
 
-    def __init__(self, nft: Nft, door: ElementDoor, target: Target) -> None:
+    def __init__(self, nft: Nft, door: ElementDoor) -> None:
         self._nft = nft
-        self._target = target
         self._door = door
-        self._later: Batch | None = None
+        self._later: tuple[Target, Batch] | None = None
         self._sent = 0.0
 
     @property
@@ -117,39 +108,41 @@ class Committer:
         """Tell whether deletions wait for packets in flight."""
         return self._later is not None
 
-    def structure(self, lines: list[str]) -> None:
+    def structure(self, lines: Sequence[str]) -> None:
         """Commit structure. Raises KernelError."""
         self._nft.apply("".join(f"{line}\n" for line in lines))
 
-    def elements(self, transaction: NftTransaction) -> None:
-        """Commit the batches of a transaction; deletions that waited go first. Raises KernelError with nothing done."""
+    def elements(self, transaction: NftTransaction, before_deletion: Callable[[Batch], None]) -> None:
+        """Commit the batches of a transaction, with the deletions that waited. Raises KernelError with nothing done."""
         done: list[Batch] = []
         try:
             for batch in transaction.batches:
-                waited = self._later if not done else None
+                waited = self._later
                 if waited:
                     self._pause()
-                self._door.send(self._target, Batch([*waited.runs, *batch.runs]) if waited else batch)
+                    before_deletion(waited[1])
+                self._door.send(transaction.target, Batch([*waited[1].runs, *batch.runs]) if waited else batch)
                 self._later = None
                 done.append(batch)
         except KernelError:
             for batch in reversed(done):
-                self._door.send(self._target, batch.undone())
+                self._door.send(transaction.target, batch.undone())
             raise
         self._sent = time.monotonic()
 
     def put_off(self, transaction: NftTransaction) -> None:
         """Keep a transaction's deletions until nothing in flight can reach what they delete."""
         if transaction.later.runs:
-            before = self._later.runs if self._later else []
-            self._later = Batch([*before, *transaction.later.runs])
+            before = self._later[1].runs if self._later else []
+            self._later = (transaction.target, Batch([*before, *transaction.later.runs]))
 
-    def settle(self) -> None:
+    def settle(self, before_deletion: Callable[[Batch], None]) -> None:
         """Send the deletions that wait. Raises KernelError; they are not tried again then."""
-        batch, self._later = self._later, None
-        if batch:
+        waited, self._later = self._later, None
+        if waited:
             self._pause()
-            self._door.send(self._target, batch)
+            before_deletion(waited[1])
+            self._door.send(*waited)
 
     def forget(self) -> None:
         """Drop the deletions that wait: the table has been read anew."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from kproxy.dataplanes.nftables.elements import read_number
-from kproxy.dataplanes.nftables.layout import FIRST_ENDPOINT, Kind, Scope
+from kproxy.dataplanes.nftables.layout import FIRST_ENDPOINT, TABLE, Kind, Scope
 from kproxy.dataplanes.nftables.shapes import Balancer, Facts
 from kproxy.dataplanes.nftables.slots import Slots
 from kproxy.table.route import Route, RouteKey
@@ -21,6 +21,7 @@ from kproxy.table.route import Route, RouteKey
 ElementKey = tuple[str, bytes, bytes | None]  # set, key, last key of an interval
 
 ID_GAP = 1 << 20  # ids skipped at a restart: entries of the affinity maps may still name endpoints that left before
+_REVISIONS = itertools.count(1)
 _SETS = frozenset(kind.sets for kind in Kind)
 
 
@@ -63,13 +64,16 @@ class Outcome(msgspec.Struct):
 class Committed:
     """The dataplane's state.
 
-    Attributes: ``records`` by route; ``references``: how many routes share an element of ``cluster-ips`` or ``hairpin``;
-    ``chains``: a digest of each one's rules as last written; ``verdicts``: map and code to chain; ``codes`` of special
-    balancers; ``facts`` in force; ``found`` while records are unknown; ``revision`` counts the transactions.
+    Attributes: ``table`` is the name ours has, ``obsolete`` those of tables that go once ours is in force; ``records`` by
+    route; ``references``: how many routes share an element of ``cluster-ips`` or ``hairpin``; ``chains``: a digest of each
+    one's rules as last written; ``verdicts``: map and code to chain; ``codes`` of special balancers; ``facts`` in force;
+    ``found`` while records are unknown; ``revision`` is another after each transaction.
     """
 
-    def __init__(self, found: Found | None = None) -> None:
-        self.revision = 0
+    def __init__(self, found: Found | None = None, *, table: str = TABLE, obsolete: tuple[str, ...] = ()) -> None:
+        self.table = table
+        self.obsolete = obsolete
+        self.revision = next(_REVISIONS)
         self.records: dict[RouteKey, Record] = {}
         self.references: dict[ElementKey, int] = {}
         self.chains: dict[str, int] = {}
@@ -96,7 +100,7 @@ class Committed:
 
     def advance(self, outcome: Outcome) -> None:
         """Take over what a transaction has done."""
-        self.revision += 1
+        self.revision = next(_REVISIONS)
         for key, record in outcome.records.items():
             if record is None:
                 self.records.pop(key, None)
@@ -111,6 +115,7 @@ class Committed:
         self.facts = outcome.facts
         self.next_set, self.next_endpoint = outcome.next_set, outcome.next_endpoint
         self.found = None
+        self.obsolete = ()
 
     def built(self, outcome: Outcome) -> None:
         """Take over the chains of a transaction, whatever becomes of its elements."""

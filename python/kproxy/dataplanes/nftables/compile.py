@@ -43,7 +43,8 @@ _DISPATCH: Final = frozenset(kind.shapes for kind in Kind)
 def compile_changes(committed: Committed, changes: Changes, options: Options, target: Target) -> NftTransaction:
     """Return the transaction that takes the kernel from ``committed`` to ``changes.after``."""
     family = target.family
-    if changes.before is None:
+    everything = changes.before is None or committed.found is not None
+    if everything:
         routes = sorted(changes.after.routes(family), key=lambda route: -route.priority)
         named = {route.key for route in routes}
         wanted: list[tuple[RouteKey, Route | None]] = [(key, None) for key in committed.records if key not in named]
@@ -52,12 +53,12 @@ def compile_changes(committed: Committed, changes: Changes, options: Options, ta
         wanted = [(change.key, change.after) for change in changes.routes if change.key.family is family]
         wanted.sort(key=lambda item: -item[1].priority if item[1] else -1 << 40)
     facts = committed.facts
-    if facts is None or changes.before is None or changes.node:
+    if facts is None or everything or changes.node:
         facts = Facts.of(changes.after.node, family)
     compilation = _Compilation(committed, options, facts, target)
     for key, route in wanted:
         compilation.route(key, route)
-    return compilation.conclude(everything=changes.before is None)
+    return compilation.conclude(everything=everything)
 
 
 class _Compilation:
@@ -243,11 +244,8 @@ class _Compilation:
                 self.later.take(element, data, loser)
         outcome = self.outcome
         outcome.next_endpoint = next(self.fresh)
-        outcome.chains, outcome.verdicts, outcome.codes = (
-            self.structure.chains,
-            self.structure.verdicts,
-            self.structure.codes,
-        )
+        outcome.chains, outcome.closing = self.structure.chains, self.structure.late_chains
+        outcome.verdicts, outcome.codes = self.structure.verdicts, self.structure.codes
         return NftTransaction(
             self.target,
             outcome,

@@ -1,22 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nftables dataplane of one family: the contract, put together from its parts."""
 
+from collections.abc import Sequence
+
 from kproxy import _core
-from kproxy.dataplanes.contract import Applied, Refused
+from kproxy.dataplanes.contract import Applied, Counters, Difference, Refused
 from kproxy.dataplanes.nftables import layout
-from kproxy.dataplanes.nftables.commit import BatchRefused, Committer, ElementDoor, NetlinkDoor, TextDoor
+from kproxy.dataplanes.nftables.commit import NUMBERS, BatchRefused, Committer, ElementDoor, NetlinkDoor, TextDoor
 from kproxy.dataplanes.nftables.committed import Committed
 from kproxy.dataplanes.nftables.compile import compile_changes
+from kproxy.dataplanes.nftables.counters import Counting
 from kproxy.dataplanes.nftables.elements import schemas
 from kproxy.dataplanes.nftables.layout import Options
+from kproxy.dataplanes.nftables.probe import probe
+from kproxy.dataplanes.nftables.readback import Reader
 from kproxy.dataplanes.nftables.transaction import NftTransaction, Target
+from kproxy.dataplanes.nftables.verify import differences
+from kproxy.dataplanes.nftables.watch import Watch
 from kproxy.kernel.nft import Nft, NftRefused
-from kproxy.table.routing_table import Changes
+from kproxy.table.errors import KernelError
+from kproxy.table.routing_table import Changes, RoutingTable
 from kproxy.table.terms import Family, Mode
 
 
 class NftablesDataplane:
-    """Serves one family in mode nftables. With ``text`` elements go through the ``nft`` command as well."""
+    """Serves one family in mode nftables, in the network namespace of the thread that makes it.
+
+    ``masquerade_bit`` is the bit of the packet mark that is ours; ``affinity_size`` how many clients each affinity map
+    remembers. With ``text`` elements are written through the ``nft`` command too, which costs a process a change.
+    """
 
     mode = Mode.NFTABLES
 
@@ -27,55 +39,101 @@ class NftablesDataplane:
         masquerade_bit: int = layout.DEFAULT_MASQUERADE_BIT,
         affinity_size: int = layout.DEFAULT_AFFINITY_SIZE,
         text: bool = False,
-        nft: Nft | None = None,
     ) -> None:
         self.family = family
         self.options = Options(masquerade_bit, affinity_size)
-        self._nft = nft or Nft()
-        self._text = text or not hasattr(_core, "NftSocket")
-        door: ElementDoor = TextDoor(self._nft) if self._text else NetlinkDoor(family)
-        self._target = Target(family, layout.TABLE, schemas(family, self.options))
-        self._committer = Committer(self._nft, door, self._target)
+        self._schemas = schemas(family, self.options)
+        self._nft = Nft(noticed=Watch.ended)
+        self._socket = _core.NftSocket()
+        Watch.own(self._socket.portid)
+        self._watch = Watch(NUMBERS[family])
+        self._reader = Reader(family, self._schemas, self._socket, self._nft)
+        self._counting = Counting(family, self._socket)
+        door: ElementDoor = TextDoor(self._nft) if text else NetlinkDoor(self._socket, family)
+        self._committer = Committer(self._nft, door)
         self._committed = Committed()
-        self._foreign = False
+        self._is_fingerprint_due = False
+        self._is_stale = False  # the kernel has shown that the table is not as we know it
+
+    def probe(self) -> None:
+        """Raise Unsupported or PermissionDenied with the mend, before anything is changed."""
+        probe(self.family, self.options, self._nft)
+
+    def read_back(self) -> Committed:
+        """Read what of ours the kernel holds. Raises KernelError."""
+        self._committer.forget()
+        self._committed = self._reader.read()
+        self._is_stale = False
+        return self._committed
 
     def compile(self, committed: Committed, changes: Changes) -> NftTransaction:
         """Return the transaction that takes the kernel to ``changes.after``."""
-        return compile_changes(committed, changes, self.options, self._target)
+        return compile_changes(committed, changes, self.options, Target(self.family, committed.table, self._schemas))
 
     def commit(self, transaction: NftTransaction) -> Applied | Refused:
-        """Send a transaction's phases: chains, elements, closing rules; what must wait is put off."""
-        committed = self._committed
-        if transaction.outcome.revision != committed.revision:
+        """Send a transaction's phases: chains, elements, closing rules; what must wait is put off to ``settle``."""
+        committed, outcome = self._committed, transaction.outcome
+        if outcome.revision != committed.revision:
             return Refused("the table was changed after this transaction was compiled: compile it again")
         try:
-            self._committer.structure(list(transaction.prepare))
-            committed.built(transaction.outcome)
-            self._committer.elements(transaction)
-            self._committer.structure(list(transaction.closing))
+            if transaction.prepare:
+                self._committer.structure(transaction.prepare)
+                committed.built(outcome)
+            self._committer.elements(transaction, lambda batch: self._counting.keep(committed, batch))
+            if transaction.closing:
+                self._committer.structure(transaction.closing)
         except BatchRefused as refusal:
-            self._foreign |= refusal.stale
-            return Refused(str(refusal), frozenset([refusal.owner]) if refusal.owner else frozenset())
+            self._is_stale |= refusal.stale
+            return Refused(str(refusal), frozenset([refusal.owner]) if refusal.owner and not refusal.stale else frozenset())
         except NftRefused as refusal:
+            self._is_stale = True
             return Refused(str(refusal))
+        committed.advance(outcome)
+        self._is_fingerprint_due |= bool(transaction.prepare or transaction.closing)
         self._committer.put_off(transaction)
-        committed.advance(transaction.outcome)
         return Applied(committed, transaction.limits)
 
     def settle(self) -> None:
-        """Send deletions that waited for packets in flight."""
+        """Send deletions that waited for packets in flight. Raises KernelError."""
         try:
-            self._committer.settle()
+            self._committer.settle(lambda batch: self._counting.keep(self._committed, batch))
         except BatchRefused:
-            self._foreign = True
+            self._is_stale = True
             raise
+        if self._is_fingerprint_due:
+            self._is_fingerprint_due = False
+            now = self._reader.fingerprint(self._committed.table)
+            self._is_stale |= self._watch.noticed(self._committed.table)
+            if not self._is_stale:  # else what was printed may be somebody else's
+                self._reader.note_fingerprint(self._committed.table, now)
+
+    def verify(self, committed: Committed, table: RoutingTable) -> Sequence[Difference]:
+        """Compare what is committed with a table, frontend by frontend."""
+        return differences(committed, table, Target(self.family, committed.table, self._schemas), self.options)
+
+    def counters(self) -> Counters:
+        """Read the counters. Raises KernelError."""
+        return self._counting.read(self._committed)
+
+    def foreign_changes(self) -> bool:
+        """Tell whether others have changed the table, or it has shown itself to be changed."""
+        noticed = self._watch.noticed(self._committed.table)
+        stale, self._is_stale = self._is_stale, False
+        return noticed or stale
 
     def remove(self) -> None:
-        """Delete the table."""
+        """Delete our tables. Raises KernelError."""
         self._committer.forget()
-        table = self._target.table
-        self._nft.apply(f"add table {table}\ndelete table {table}\n")
+        family = layout.WORDS[self.family].ip
+        for name in (layout.TABLE, layout.SPARE_TABLE):
+            try:
+                if self._socket.has_table(NUMBERS[self.family], name):
+                    self._nft.apply(f"delete table {family} {name}\n")
+            except _core.NetlinkError as error:
+                raise KernelError(f"table {name} cannot be looked for: {error.strerror}") from error
         self._committed = Committed()
 
     def close(self) -> None:
-        """Give back the sockets; the rules stay."""
+        """Let go of the sockets; the rules stay."""
+        self._watch.close()
+        del self._socket, self._reader, self._counting, self._committer

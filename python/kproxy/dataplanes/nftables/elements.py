@@ -95,10 +95,11 @@ def read_slot(key: Key) -> tuple[int, int]:
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One part of a key or of data: its ``typeof`` expression and its width in bytes."""
+    """One part of a key or of data: the expression that yields it, its width in bytes, its type where that has a name."""
 
     expression: str
     width: int
+    type: str = ""
 
     def text(self, data: bytes) -> str:
         """Print the field's bytes as nft reads and writes them."""
@@ -112,9 +113,9 @@ class Field(msgspec.Struct, frozen=True):
         return f"{value >> 16:x}:{value & 0xFFFF:x}" if self.expression == "meta priority" else str(value)
 
 
-PROTOCOL: Final = Field("meta l4proto", 1)
-PORT: Final = Field("th dport", 2)
-ID: Final = Field("meta priority", 4)  # declared as a traffic class: that is what the scratch register is to nft
+PROTOCOL: Final = Field("meta l4proto", 1, "inet_proto")
+PORT: Final = Field("th dport", 2, "inet_service")
+ID: Final = Field("meta priority", 4, "classid")  # declared as a traffic class: that is what the scratch register is to nft
 SLOT: Final = Field("numgen random mod 65536", 4)
 
 
@@ -138,7 +139,11 @@ class Schema(msgspec.Struct, frozen=True):
     def declaration(self) -> str:
         """Return the body of the declaration, lines joined by newlines."""
         value = ": verdict" if self.verdict else f": {_typeof(self.data)}" if self.data is not None else ""
-        lines = [f"typeof {_typeof(self.key)} {value}".rstrip()]
+        if all(field.type for field in (*self.key, *(self.data or ()))):
+            value = f": {_types(self.data)}" if self.data is not None else value
+            lines = [f"type {_types(self.key)} {value}".rstrip()]
+        else:
+            lines = [f"typeof {_typeof(self.key)} {value}".rstrip()]
         if self.dynamic_size:
             lines += [f"size {self.dynamic_size}", "flags dynamic,timeout"]
         if self.interval:
@@ -168,6 +173,10 @@ def _typeof(fields: tuple[Field, ...]) -> str:
     return " . ".join(field.expression for field in fields)
 
 
+def _types(fields: tuple[Field, ...]) -> str:
+    return " . ".join(field.type for field in fields)
+
+
 def _split(fields: tuple[Field, ...], data: bytes) -> Iterator[tuple[Field, bytes]]:
     offset = 0
     for field in fields:
@@ -185,7 +194,8 @@ def schemas(family: Family, options: Options) -> dict[str, Schema]:
     """Return every set and map of the table, by name."""
     ip = layout.WORDS[family].ip
     width = 4 if family is Family.IPV4 else 16
-    source, destination = Field(f"{ip} saddr", width), Field(f"{ip} daddr", width)
+    address = "ipv4_addr" if family is Family.IPV4 else "ipv6_addr"
+    source, destination = Field(f"{ip} saddr", width, address), Field(f"{ip} daddr", width, address)
     keys = {Kind.SERVICE: (destination, PROTOCOL, PORT), Kind.NODEPORT: (PROTOCOL, PORT)}
     found = [
         Schema(layout.SLOTS, (ID, SLOT), (ID,)),

@@ -4,7 +4,7 @@
 They are never stored: comparing what a record had with what its successor has costs a few microseconds a frontend.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -77,19 +77,21 @@ def appearance(record: Record, codec: Codec, codes: dict[Scope, int]) -> Appeara
             elements[kind.locals, name, None] = number(codes[Scope.LOCAL])
         if frontend.sources is not None:
             elements[layout.GUARDED, name, None] = None
-            for first, last in _intervals(
-                codec, frontend.sources.ranges, frontend.address if frontend.sources.itself else ""
-            ):
+            for first, last in intervals(codec, frontend):
                 elements[layout.ALLOWED, name + first, name + last] = None
     return Appearance(elements, meetings)
 
 
-def _intervals(codec: Codec, ranges: Iterable[str], itself: str) -> Iterator[tuple[bytes, bytes]]:
-    intervals = [codec.interval(prefix) for prefix in ranges]
-    yield from intervals
-    if itself:
-        address = codec.address(itself)
-        if not any(first <= address <= last for first, last in intervals):  # overlapping intervals are refused
+def intervals(codec: Codec, frontend: Frontend) -> Iterator[tuple[bytes, bytes]]:
+    """Yield first and last address of each range that may dial a guarded frontend. None overlap: the kernel refuses that."""
+    sources = frontend.sources
+    if sources is None:
+        return
+    found = [codec.interval(prefix) for prefix in sources.ranges]
+    yield from found
+    if sources.itself:
+        address = codec.address(frontend.address)
+        if not any(first <= address <= last for first, last in found):
             yield address, address
 
 

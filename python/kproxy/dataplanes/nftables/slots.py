@@ -209,5 +209,5 @@ def maglev_keys(usable: Sequence[Endpoint]) -> list[str]:
         return []
     size = next((size for size in MAGLEV_SIZES if size >= 100 * len(usable)), MAGLEV_SIZES[-1])
     names = [endpoint.key for endpoint in usable]
-    table = _core.maglev(names, [endpoint.weight for endpoint in usable], size)
+    table = _core.maglev([name.encode() for name in names], [endpoint.weight for endpoint in usable], b"", size)
     return [names[index] for index in table]

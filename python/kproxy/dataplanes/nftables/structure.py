@@ -35,11 +35,16 @@ def number_text(value: int) -> str:
 
 
 def declarations(table: str, schemas: Mapping[str, Schema]) -> Iterator[str]:
-    """Yield the commands that make the table, its sets and the elements that are always there."""
+    """Yield the commands that make the table, its sets and the elements that are always there.
+
+    Pointers to chains are emptied: those that are needed are written with their chains.
+    """
     yield f"add table {table}"
     body = "\n".join(f"\t{schema.noun} {schema.name} {{\n{schema.declaration}\n\t}}" for schema in schemas.values())
     yield f"table {table} {{\n{body}\n}}"
-    yield f"flush map {table} {layout.ABOUT}"
+    for schema in schemas.values():
+        if schema.verdict or schema.name in {layout.ABOUT, layout.REFUSALS}:
+            yield f"flush {schema.noun} {table} {schema.name}"
     yield f"add element {table} {layout.REFUSALS} {{ {', '.join(number_text(reason.code) for reason in Reason)} }}"
     yield f"add element {table} {layout.ABOUT} {{ {number_text(layout.ABOUT_VERSION)} : {number_text(layout.VERSION)} }}"
 
@@ -47,7 +52,7 @@ def declarations(table: str, schemas: Mapping[str, Schema]) -> Iterator[str]:
 class Structure:
     """The chains a transaction needs; what is there already is not written again.
 
-    ``chains`` and ``late_chains`` are the digests, ``verdicts`` the pointers and ``codes`` the balancers that the transaction adds.
+    ``chains`` and ``late_chains`` are the digests, ``verdicts`` the pointers, ``codes`` the balancers the transaction adds.
     """
 
     def __init__(self, committed: Committed, table: str, words: Words, options: Options, facts: Facts) -> None:
@@ -104,8 +109,8 @@ class Structure:
         return self._prepare + pointers
 
     def closing(self) -> list[str]:
-        """Return the commands that come after the elements."""
-        return self._closing
+        """Return the commands that come after the elements; with them what others left under our names goes."""
+        return self._closing + [f"delete table {self.words.ip} {name}" for name in self.committed.obsolete]
 
     def _policy(self, kind: Kind, met: Meeting) -> Rules:
         return policy_chain(met, kind, self.words, self.options, self.facts.family.pods)

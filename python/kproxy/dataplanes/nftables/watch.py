@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notices when somebody else changes our table.
+
+The kernel tells every change with the port of its author. Ports of our own sockets and of the ``nft`` processes we start are
+left out, those of the other family's dataplane in this process as well.
+"""
+
+import weakref
+from typing import Final
+
+from kproxy import _core
+
+_LOST: Final = "*"  # notifications were lost: anything may have changed
+
+
+class Watch:
+    """A subscription to changes of one family's table by others."""
+
+    _all: Final["weakref.WeakSet[Watch]"] = weakref.WeakSet()
+    _ports: Final[set[int]] = set()
+
+    def __init__(self, family: int) -> None:
+        self._family = family
+        self.monitor = _core.NftMonitor(sorted(self._ports))
+        self._all.add(self)
+
+    @classmethod
+    def own(cls, port: int) -> None:
+        """Take a socket's port for ours, for as long as the process lives."""
+        cls._ports.add(port)
+        for watch in cls._all:
+            watch.monitor.ignore(port)
+
+    @classmethod
+    def ended(cls, process: int) -> None:
+        """Take for ours what a process of ours, which has ended, has done; its number may be somebody else's next."""
+        for watch in cls._all:
+            watch.monitor.ignore(process)
+            watch.monitor.heed(process)
+
+    def noticed(self, table: str) -> bool:
+        """Tell whether others have changed the table since the last call."""
+        return any(name == _LOST or (family == self._family and name == table) for family, name, _ in self.monitor.poll())
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._all.discard(self)
+        del self.monitor
+
+    @property
+    def culprit(self) -> str | None:
+        """Who was behind the latest change, where the kernel told: ``nft (process 4711)``."""
+        return self.monitor.culprit
