@@ -8,11 +8,13 @@ nobody looks at. Reading never creates a table: ``-save`` without ``-t`` prints 
 import enum
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from kproxy.kernel.command import installed, run
+from kproxy.table.errors import KernelError
 from kproxy.table.terms import Family
 
 WAIT_SECONDS: Final = 10  # for the lock that every user of legacy iptables takes
@@ -105,7 +107,19 @@ class Xtables:
 
     def save(self) -> dict[str, Table]:
         """Read every table that exists. Raises KernelError."""
+        if self.kind is Kind.LEGACY and not self._legacy_tables():
+            return {}
         return parse_save(run([f"{self.name}-save"]))
+
+    def _legacy_tables(self) -> str:
+        """Return the names of the legacy tables in this namespace; none as well where the kernel has no legacy iptables."""
+        name = "ip_tables_names" if self.family is Family.IPV4 else "ip6_tables_names"
+        try:
+            return Path("/proc/thread-self/net", name).read_text(encoding="ascii")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise KernelError(f"{self.name}: /proc/net/{name} cannot be read: {error.strerror}") from error
 
     def restore(self, text: str) -> None:
         """Carry out ``iptables-restore`` text, each table at once; what it does not name stays, counters too.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kube-proxy's leftovers are found and removed, and nobody else's rules change by a byte."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -261,3 +262,35 @@ def test_virtual_servers() -> None:
         30080
     }
     assert all(len(name) <= 31 for name in names.SETS)
+
+
+@pytest.mark.packets
+def test_ipvs_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers, device and sets of IPVS mode go, in an order in which none holds another; a foreign server stays.
+
+    The kernels of test machines lack IPVS, so its tools are stood in for by scripts; device and sets are real.
+    """
+    told = tmp_path / "told"
+    saved = "-A -t 10.96.0.1:443 -s rr\\n-A -t 192.0.2.1:30080 -s rr\\n-A -t 192.0.2.1:25 -s rr\\n"
+    for tool, script in {"ipvsadm-save": f"printf -- '{saved}'", "ipvsadm": f"echo $* > {told}; cat >> {told}"}.items():
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(ipvs, "_IN_KERNEL", tmp_path / "ipvsadm")  # something that exists
+    with private():
+        subprocess.run(["ip", "link", "add", names.DEVICE, "type", "bridge"], check=True)
+        subprocess.run(["ip", "address", "add", "10.96.0.1/32", "dev", names.DEVICE], check=True)
+        subprocess.run(["ipset", "create", "KUBE-NODE-PORT-TCP", "bitmap:port", "range", "0-65535"], check=True)
+        subprocess.run(["ipset", "add", "KUBE-NODE-PORT-TCP", "30080"], check=True)
+        _apply(
+            "iptables-nft",
+            "*nat\n:KUBE-NODE-PORT - [0:0]\n-A KUBE-NODE-PORT -m set --match-set KUBE-NODE-PORT-TCP dst\nCOMMIT\n",
+        )
+
+        assert found()[1:] == ["IPVS: 2 virtual servers", f"device {names.DEVICE}", "1 ipsets (KUBE-NODE-PORT-TCP)"]
+        removal = remove()
+
+        assert removal.errors == ()
+        assert told.read_text(encoding="utf-8") == "--restore\n-D -t 10.96.0.1:443\n-D -t 192.0.2.1:30080\n"
+        assert not ipvs.has_device()
+        assert ipvs.sets() == []

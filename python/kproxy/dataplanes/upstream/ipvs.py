@@ -18,6 +18,7 @@ from kproxy.dataplanes.upstream.names import DEVICE, NODE_PORT_SETS, SETS
 from kproxy.kernel.command import installed, run
 from kproxy.table.addresses import join_port, parse_address
 
+_IN_KERNEL: Final = Path("/proc/thread-self/net/ip_vs")
 _SERVER: Final = re.compile(r"-A (?P<protocol>-t|-u|--sctp-service) (?P<address>\[[^\]]+\]|[^:\s]+):(?P<port>\d+)")
 
 
@@ -80,7 +81,7 @@ def sets() -> list[str]:
 
 def servers(existing_sets: Collection[str]) -> list[VirtualServer]:
     """Return kube-proxy's virtual servers. Raises KernelError."""
-    if not Path("/proc/net/ip_vs").exists():
+    if not _IN_KERNEL.exists():
         return []  # this kernel has no IPVS, or never used it
     node_ports: dict[str, set[int]] = {}
     for protocol, names in NODE_PORT_SETS.items():
