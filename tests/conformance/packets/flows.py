@@ -173,7 +173,7 @@ def _wrong_source(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> set[st
     What comes from elsewhere and ends at the node itself is never masqueraded, because the kernel rewrites sources on the
     way out only; the answer finds its way back all the same.
     A node that dials from the address it would be masqueraded to looks the same either way, but for the source port, which
-    masquerading draws at random and which otherwise stays.
+    masquerading draws at random and which otherwise stays unless another connection has it already.
     """
     own = set(case["node"]["addresses"])
     found = set()
@@ -188,8 +188,11 @@ def _wrong_source(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> set[st
             found.add(f"{outcome.endpoint} saw {outcome.source}: not masqueraded")
         elif not masquerade and not kept:
             found.add(f"{outcome.endpoint} saw {outcome.source}: masqueraded")
-        elif not masquerade and outcome.dial.where is LOCAL and not outcome.port_kept:
-            found.add(f"{outcome.endpoint} saw another source port: masqueraded")
+    if found or flow["masquerade"]:
+        return found
+    own_dials = [outcome for outcome in outcomes if outcome.dial.where is LOCAL and outcome.met is Met.ENDPOINT]
+    if sum(not outcome.port_kept for outcome in own_dials) > len(own_dials) / 2:
+        found.add("the endpoints saw other source ports: masqueraded")
     return found
 
 
