@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from kproxy.kernel.command import installed, run
-from kproxy.table.errors import KernelError
+from kproxy.table.errors import PermissionDenied
 from kproxy.table.terms import Family
 
 WAIT_SECONDS: Final = 10  # for the lock that every user of legacy iptables takes
@@ -119,7 +119,9 @@ class Xtables:
         except FileNotFoundError:
             return ""
         except OSError as error:
-            raise KernelError(f"{self.name}: /proc/net/{name} cannot be read: {error.strerror}") from error
+            raise PermissionDenied(
+                f"/proc/net/{name} cannot be read ({error.strerror}): only root sees legacy tables"
+            ) from error
 
     def restore(self, text: str) -> None:
         """Carry out ``iptables-restore`` text, each table at once; what it does not name stays, counters too.

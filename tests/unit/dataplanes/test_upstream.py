@@ -11,6 +11,7 @@ import pytest
 from kproxy.dataplanes.upstream import chains, found, ipvs, names, remove
 from kproxy.kernel.xtables import Kind, Xtables, parse_save
 from kproxy.lab.namespaces import private
+from kproxy.table.errors import KernelError
 from kproxy.table.terms import Family
 from tests import lookalike
 
@@ -192,6 +193,21 @@ def test_errors_are_collected() -> None:
 
 
 @pytest.mark.packets
+def test_a_tool_that_cannot_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken tool hides nothing that another one sees; alone it is an error, so that nobody takes it for a clean node."""
+    (tmp_path / "ip6tables-nft-save").write_text("#!/bin/sh\necho Illegal instruction >&2; exit 4\n", encoding="utf-8")
+    (tmp_path / "ip6tables-nft-save").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with private():
+        with pytest.raises(KernelError, match="ip6tables-nft-save: Illegal instruction"):
+            found()
+        _apply("nft", lookalike.nftables(lookalike.services(1, 1)))
+
+        assert found() == ["nftables: table ip kube-proxy"]
+        assert [str(error) for error in remove().errors] == ["ip6tables-nft-save: Illegal instruction"]
+
+
+@pytest.mark.packets
 def test_a_clean_node() -> None:
     """Where kube-proxy never was, nothing is found, nothing done, and no table appears by looking."""
     with private():
@@ -287,7 +303,7 @@ def test_ipvs_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             "*nat\n:KUBE-NODE-PORT - [0:0]\n-A KUBE-NODE-PORT -m set --match-set KUBE-NODE-PORT-TCP dst\nCOMMIT\n",
         )
 
-        assert found()[1:] == ["IPVS: 2 virtual servers", f"device {names.DEVICE}", "1 ipsets (KUBE-NODE-PORT-TCP)"]
+        assert found()[1:] == [f"device {names.DEVICE}", "1 ipsets (KUBE-NODE-PORT-TCP)", "IPVS: 2 virtual servers"]
         removal = remove()
 
         assert removal.errors == ()

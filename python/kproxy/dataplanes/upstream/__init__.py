@@ -64,23 +64,41 @@ def _leftovers(xtables: Xtables) -> list[chains.Leftovers]:
 def found() -> list[str]:
     """Return a sentence for each kind of thing that kube-proxy left here; none: nothing of its own is in force.
 
-    Raises KernelError when a tool cannot look.
+    Raises KernelError when nothing is found but a tool could not look; ``remove`` tells that error too.
     """
-    sentences = [f"nftables: table {table}" for table in _nft_tables()]
+    account = _Account()
+    account.attempt(_look_at_nft)
     for xtables in Xtables.every():
-        sentences += [
+        account.attempt(_look_at(xtables))
+    account.attempt(_look_at_ipvs)
+    if account.errors and not account.done:
+        raise account.errors[0]
+    return account.done
+
+
+def _look_at_nft(account: _Account) -> None:
+    account.done += [f"nftables: table {table}" for table in _nft_tables()]
+
+
+def _look_at(xtables: Xtables) -> Callable[[_Account], None]:
+    def step(account: _Account) -> None:
+        account.done += [
             f"{xtables}: {len(item.chains)} chains and {len(item.jumps)} jumps in table {item.table}"
             for item in filter(None, _leftovers(xtables))
         ]
+
+    return step
+
+
+def _look_at_ipvs(account: _Account) -> None:
+    if ipvs.has_device():
+        account.done.append(f"device {DEVICE}")
     sets = ipvs.sets()
+    if sets:
+        account.done.append(f"{len(sets)} ipsets ({', '.join(sets[:3])}{', …' if len(sets) > 3 else ''})")
     servers = ipvs.servers(sets)
     if servers:
-        sentences.append(f"IPVS: {len(servers)} virtual servers")
-    if ipvs.has_device():
-        sentences.append(f"device {DEVICE}")
-    if sets:
-        sentences.append(f"{len(sets)} ipsets ({', '.join(sets[:3])}{', …' if len(sets) > 3 else ''})")
-    return sentences
+        account.done.append(f"IPVS: {len(servers)} virtual servers")
 
 
 def remove() -> Removal:
