@@ -127,26 +127,25 @@ def _expand(value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - as above
 
 
 def _read_object(name: str, line: int, document: bytes, path: str, value: Any) -> Manifest:  # noqa: ANN401 - as above
-    where = f"{name} line {_line(line, document, path)}"
+    def problem(key: Key | None, mend: str, inner: str = "") -> Manifest:
+        return Manifest({}, [Problem(key, f"{name} line {_line(line, document, path + inner)}: {mend}")])
+
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
-        return Manifest(
-            {}, [Problem(None, f"{where}: this is no Kubernetes object: kind and metadata are missing; mend the file")]
-        )
+        return problem(None, "this is no Kubernetes object: kind and metadata are missing; mend the file")
     kind = KINDS.get(value["kind"])
     if kind is None:
         return Manifest({}, [])  # Deployments and the like are none of our business
     key = _name(kind, value)
     version = value.get("apiVersion", API_VERSIONS[kind])
     if version != API_VERSIONS[kind]:
-        mend = f"{where}: {kind} {key[1] if key else '(no name)'} has apiVersion {version}; make it {API_VERSIONS[kind]}"
-        return Manifest({}, [Problem(key, mend)])
+        return problem(
+            key, f"{kind} {key[1] if key else '(no name)'} has apiVersion {version}; make it {API_VERSIONS[kind]}"
+        )
     try:
         item = convert(kind, value)
     except ObjectError as error:
-        text = str(error)
-        _, at, inner = text.rpartition("`$")
-        where = f"{name} line {_line(line, document, path + inner.partition('`')[0] if at else path)}"
-        return Manifest({}, [Problem(key, f"{where}: {text}")])
+        _, at, inner = str(error).rpartition("`$")
+        return problem(key, str(error), inner.partition("`")[0] if at else "")
     return Manifest({(kind, item.metadata.key): item}, [])
 
 
