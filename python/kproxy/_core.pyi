@@ -4,7 +4,16 @@
 from collections.abc import Sequence
 from typing import TypeAlias, final
 
-__all__ = ["ElementBatch", "NetlinkError", "NftMonitor", "NftSocket", "build_info"]
+__all__ = [
+    "ElementBatch",
+    "Maglev",
+    "NetlinkError",
+    "NftMonitor",
+    "NftSocket",
+    "build_info",
+    "maglev",
+    "maglev_size",
+]
 
 # An element read: (key, key_end, data, packets, bytes, timeout in ms, expires in ms)
 _Element: TypeAlias = tuple[bytes, bytes | None, bytes | None, int | None, int | None, int, int]
@@ -58,4 +67,14 @@ class NftMonitor:
     @property
     def culprit(self) -> str | None: ...
 
+@final
+class Maglev:
+    def __new__(cls, endpoints: Sequence[bytes], weights: Sequence[int], seed: bytes, size: int = 0) -> Maglev: ...
+    def slots(self) -> list[int]: ...
+    def pick(self, key: int) -> int | None: ...
+    def spread(self, keys: int) -> list[int]: ...
+    def __len__(self) -> int: ...
+
+def maglev(endpoints: Sequence[bytes], weights: Sequence[int], seed: bytes, size: int = 0) -> list[int]: ...
+def maglev_size(endpoints: int) -> int: ...
 def build_info() -> dict[str, str]: ...

@@ -9,6 +9,7 @@
 
 mod element_batch;
 mod error;
+mod maglev;
 mod nft_monitor;
 mod nft_socket;
 
@@ -25,6 +26,8 @@ mod _core {
     use crate::element_batch::ElementBatch;
     #[pymodule_export]
     use crate::error::NetlinkError;
+    #[pymodule_export]
+    use crate::maglev::{maglev, maglev_size, Maglev};
     #[pymodule_export]
     use crate::nft_monitor::NftMonitor;
     #[pymodule_export]
