@@ -158,6 +158,9 @@ async def test_the_lab_can_be_asked_from_outside(server: ApiServer, http: aiohtt
     async with http.post("/lab/raw", json=service("broken", ports=7)) as answer:
         assert answer.status == 200
     assert (server.get("Service", "broken") or {})["spec"] == {"ports": 7}
+    for nonsense in ({"kind": "Service"}, {"kind": "Cat", "apiVersion": "v1", "metadata": {"name": "tom"}}):
+        async with http.post("/lab/raw", json=nonsense) as answer:
+            assert (answer.status, "error" in await answer.json()) == (400, True)
     async with watching(http, SERVICES, resourceVersion=str(server.store.version)) as watch:
         await asyncio.gather(http.post("/lab/end-watches"), watch.until_end())
     async with http.post("/lab/dance") as answer:

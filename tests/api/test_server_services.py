@@ -195,3 +195,56 @@ async def test_slices_that_are_refused(http: aiohttp.ClientSession, change: Json
 
     assert answer.status == 422
     assert field in [cause["field"] for cause in body["details"]["causes"]]
+
+
+@pytest.mark.parametrize("kind", ["ClusterIP", "ExternalName"])
+async def test_a_change_of_type_drops_what_no_longer_applies(
+    server: ApiServer, http: aiohttp.ClientSession, kind: str
+) -> None:
+    """Node ports, health port and external policy go with the load balancer, the address with the type ExternalName.
+
+    Source: pkg/registry/core/service/strategy.go, dropTypeDependentFields.
+    """
+    server.put(service("web", type="LoadBalancer", externalTrafficPolicy="Local", ipFamilyPolicy="PreferDualStack"))
+    patch = {"spec": {"type": kind, "externalName": "example.com"}}
+    headers = {"Content-Type": "application/merge-patch+json"}
+
+    async with http.patch(f"{SHOP_SERVICES}/web", json=patch, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+        spec = (await answer.json())["spec"]
+
+    assert "nodePort" not in spec["ports"][0]
+    assert not {"healthCheckNodePort", "externalTrafficPolicy", "allocateLoadBalancerNodePorts"} & set(spec)
+    assert ("clusterIP" in spec, "ipFamilies" in spec) == ((True, True) if kind == "ClusterIP" else (False, False))
+
+
+async def test_families_can_be_added_and_given_up(server: ApiServer, http: aiohttp.ClientSession) -> None:
+    """PreferDualStack adds the second address to a living Service, SingleStack takes it away; the first one stays.
+
+    Source: pkg/registry/core/service/storage/alloc.go, initIPFamilyFields.
+    """
+    first = server.put(service("web"))["spec"]["clusterIP"]
+    headers = {"Content-Type": "application/merge-patch+json"}
+    seen = []
+    for policy in ("PreferDualStack", "SingleStack"):
+        patch = {"spec": {"ipFamilyPolicy": policy}}
+        async with http.patch(f"{SHOP_SERVICES}/web", json=patch, headers=headers) as answer:
+            spec = (await answer.json())["spec"]
+        seen.append((spec["clusterIPs"][0], len(spec["clusterIPs"]), spec["ipFamilies"]))
+
+    assert seen == [(first, 2, ["IPv4", "IPv6"]), (first, 1, ["IPv4"])]
+
+
+async def test_another_service_cidr_gives_more_addresses(http: aiohttp.ClientSession) -> None:
+    """A ServiceCIDR is a range as soon as it exists, and none any more when it is deleted.
+
+    Source: pkg/registry/core/service/ipallocator/cidrallocator.go, MetaAllocator.
+    """
+    cidrs = "/apis/networking.k8s.io/v1/servicecidrs"
+    assert (await create(http, service("a", clusterIP="192.168.7.7")))[0] == 422
+    async with http.post(cidrs, json={"metadata": {"name": "more"}, "spec": {"cidrs": ["192.168.7.0/24"]}}) as answer:
+        assert answer.status == 201
+    assert (await create(http, service("a", clusterIP="192.168.7.7")))[0] == 201
+    async with http.delete(f"{cidrs}/more") as answer:
+        assert answer.status == 200
+    assert (await create(http, service("b", clusterIP="192.168.7.8")))[0] == 422

@@ -138,14 +138,15 @@ def test_what_was_forgotten_is_refused() -> None:
 
 def test_an_allocator_gives_each_address_once() -> None:
     """A small range is used up, lower band last, then refused with a mend; what is released comes again."""
-    allocator = Allocator(("10.0.0.0/28",))
+    allocator = Allocator()
+    allocator.adopt("kubernetes", ["10.0.0.0/28"])
     specs = [{"ipFamilies": ["IPv4"], "ports": [{"port": 80}]} for _ in range(14)]
     for number, spec in enumerate(specs):
         allocator.complete(f"s{number}", spec)
 
     given_addresses = [str(spec["clusterIP"]) for spec in specs]
     assert len(set(given_addresses)) == 14
-    with pytest.raises(RuntimeError, match="give the server a larger one"):
+    with pytest.raises(ApiError, match="range is full: give the server another IPv4 ServiceCIDR"):
         allocator.complete("one-more", {"ipFamilies": ["IPv4"]})
     allocator.release("s5")
     again: dict[str, Any] = {"ipFamilies": ["IPv4"]}

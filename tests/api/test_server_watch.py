@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watches: where they start, what they tell, how they end."""
 
+import asyncio
 import time
 
 import aiohttp
@@ -361,3 +362,16 @@ async def test_a_burst_of_changes_arrives_whole_and_in_order(server: ApiServer, 
 
     assert versions == sorted(set(versions))
     assert versions[-1] == server.store.version
+
+
+async def test_a_client_that_leaves_is_forgotten(server: ApiServer, http: aiohttp.ClientSession) -> None:
+    """Nothing stays behind of a watch whose client has gone."""
+    async with watching(http, SERVICES), watching(http, SLICES):
+        assert server.watches == 2
+    for _ in range(100):
+        if not server.watches:
+            break
+        await asyncio.sleep(0.02)
+
+    assert server.watches == 0
+    assert all(not collection.watchers for collection in server.store.collections.values())

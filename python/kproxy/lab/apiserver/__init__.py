@@ -20,13 +20,13 @@ references and garbage collection, field ownership.
 - ``server``: ``ApiServer``, the whole
 - ``resources``: the kinds, as data
 - ``store``: objects as bytes, versions, history
-- ``target``, ``options``, ``selectors``: what a request asks for
+- ``target``, ``options``, ``selectors``, ``reading``: what a request asks for and brings
 - ``listing``, ``watching``: reading
-- ``writing``, ``patching``, ``defaults``, ``validation``, ``allocation``: changing
+- ``writing``, ``patching``, ``defaults``, ``service_updates``, ``validation``, ``allocation``: changing
 - ``status``: errors as the API tells them
 - ``discovery``, ``openapi``: the documents clients look up
 - ``authentication``, ``manifests``, ``handlers``: credentials, files, HTTP
-- ``faults``: misbehaviour on request
+- ``faults``, ``control``: misbehaviour on request, and the door through which to ask for it
 - ``background``: a server for blocking callers
 """
 

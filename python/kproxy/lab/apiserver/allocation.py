@@ -8,10 +8,10 @@ picks in order, not by chance: two runs of a lab give the same addresses.
 
 import ipaddress
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from kproxy.lab.apiserver.status import Cause, invalid_value
+from kproxy.lab.apiserver.status import Cause, internal, invalid_value
 
 NODE_PORTS: Final = range(30_000, 32_768)
 STATIC_PORTS: Final = 86  # the lower band: min(max(16, size/32), 128)
@@ -23,20 +23,31 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Allocator:
     """What Services hold of the cluster's addresses and ports. ``owners`` are keys of Services."""
 
-    def __init__(self, cidrs: tuple[str, ...]) -> None:
-        self._networks: dict[str, Network] = {}
+    def __init__(self) -> None:
+        self._ranges: dict[str, tuple[Network, ...]] = {}
         self._next: dict[str, Iterator[str]] = {}
         self._addresses: dict[str, str] = {}
         self._ports: dict[int, str] = {}
         self._held: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {}
-        for text in cidrs:
-            network = ipaddress.ip_network(text)
-            self._networks.setdefault(f"IPv{network.version}", network)
+
+    def adopt(self, name: str, cidrs: Sequence[str]) -> None:
+        """Take addresses from a ServiceCIDR as well."""
+        self._ranges[name] = tuple(ipaddress.ip_network(cidr) for cidr in cidrs)
+        self._next.clear()
+
+    def abandon(self, name: str) -> None:
+        """Take no more addresses from a ServiceCIDR."""
+        self._ranges.pop(name, None)
+        self._next.clear()
 
     @property
     def families(self) -> tuple[str, ...]:
         """Return the cluster's families, the default one first."""
-        return tuple(self._networks) or ("IPv4",)
+        found = (f"IPv{network.version}" for networks in self._ranges.values() for network in networks)
+        return tuple(dict.fromkeys(found))
+
+    def _networks(self, family: str) -> list[Network]:
+        return [network for networks in self._ranges.values() for network in networks if f"IPv{network.version}" == family]
 
     @staticmethod
     def family(address: object) -> str:
@@ -47,11 +58,11 @@ class Allocator:
         """Tell which addresses and ports asked for cannot be had."""
         causes: list[Cause] = []
         headless = spec.get("clusterIP") == "None"
-        if spec.get("ipFamilyPolicy") == "RequireDualStack" and len(self._networks) < 2 and not headless:
+        if spec.get("ipFamilyPolicy") == "RequireDualStack" and len(self.families) < 2 and not headless:
             words = "this cluster is not configured for dual-stack services"
             causes.append(invalid_value("spec.ipFamilyPolicy", "RequireDualStack", words))
         for index, family in enumerate(spec.get("ipFamilies") or ()):
-            if family not in self._networks and not headless:
+            if family not in self.families and not headless:
                 causes.append(invalid_value(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
         for address in spec.get("clusterIPs") or ():
             if why := self._refused_address(owner, address):
@@ -72,12 +83,11 @@ class Allocator:
     def _refused_address(self, owner: str, address: object) -> str:
         if address in ("None", ""):
             return ""
-        network = self._networks.get(self.family(address))
         try:
-            inside = network is not None and ipaddress.ip_address(str(address)) in network
+            parsed = ipaddress.ip_address(str(address))
         except ValueError:
             return ""  # malformed: validation tells
-        if not inside:
+        if not any(parsed in network for network in self._networks(self.family(address))):
             return "the provided network does not match the current range"
         return "provided IP is already allocated" if self._addresses.get(str(address), owner) != owner else ""
 
@@ -118,7 +128,7 @@ class Allocator:
     def _complete_addresses(self, spec: dict[str, Any]) -> None:
         given = [address for address in spec.get("clusterIPs") or () if address]
         families = [self.family(address) for address in given]
-        missing = [family for family in spec.get("ipFamilies") or () if family not in families and family in self._networks]
+        missing = [family for family in spec.get("ipFamilies") or () if family not in families and family in self.families]
         given.extend(self._free_address(family) for family in missing)
         if given:
             spec["clusterIP"], spec["clusterIPs"] = given[0], given
@@ -141,19 +151,19 @@ class Allocator:
                 if address not in self._addresses:
                     return address
             del self._next[family]  # the end is reached: once more from the start, for what was freed since
-        raise RuntimeError(f"the ServiceCIDR {self._networks[family]} is full: give the server a larger one")
+        raise internal(f"failed to allocate a serviceIP: range is full: give the server another {family} ServiceCIDR")
 
     def _candidates(self, family: str) -> Iterator[str]:
-        network = self._networks[family]
-        reserved = min(max(16, network.num_addresses // 16), 256)
-        first = reserved if network.num_addresses > 2 * reserved else 1
-        return (str(network[index]) for index in range(first, min(network.num_addresses - 1, 1 << 20)))
+        for network in self._networks(family):
+            reserved = min(max(16, network.num_addresses // 16), 256)
+            first = reserved if network.num_addresses > 2 * reserved else 1
+            yield from (str(network[index]) for index in range(first, min(network.num_addresses - 1, 1 << 20)))
 
     def _free_port(self, taken: set[int]) -> int:
         for port in itertools.chain(NODE_PORTS[STATIC_PORTS:], NODE_PORTS[:STATIC_PORTS]):
             if port not in self._ports and port not in taken:
                 return port
-        raise RuntimeError(f"all node ports {NODE_PORTS.start}-{NODE_PORTS.stop - 1} are taken: delete a Service")
+        raise internal("failed to allocate a nodePort: range is full: delete a Service")
 
 
 def _ports(spec: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -4,37 +4,34 @@
 import asyncio
 import gzip
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-import yaml
 from aiohttp import web
 
 from kproxy.lab.apiserver.authentication import Authentication
-from kproxy.lab.apiserver.faults import Faults, Settings
+from kproxy.lab.apiserver.faults import Faults
 from kproxy.lab.apiserver.listing import list_body
 from kproxy.lab.apiserver.options import boolean, read_options
-from kproxy.lab.apiserver.resources import Resource, by_kind
+from kproxy.lab.apiserver.reading import JSON, read_object
+from kproxy.lab.apiserver.resources import Resource
 from kproxy.lab.apiserver.status import (
     ApiError,
-    bad_request,
     method_not_allowed,
     no_such_path,
     not_acceptable,
     not_found,
-    unsupported_media_type,
+    too_large_body,
 )
 from kproxy.lab.apiserver.store import Store, Stored
 from kproxy.lab.apiserver.target import Target, parse_target
 from kproxy.lab.apiserver.watching import Watch
 from kproxy.lab.apiserver.writing import Writer
 
-JSON: Final = "application/json"
 GZIP_FROM: Final = 128 * 1024  # responsewriters/writers.go, defaultGzipThresholdBytes
 HEALTH: Final = ("/healthz", "/livez", "/readyz")
 BODY_LIMIT: Final = 3 * 1024 * 1024  # --max-resource-write-bytes
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -63,18 +60,21 @@ class Handlers:
     ) -> None:
         self.documents: Mapping[str, Any] = {}
         self.seen: deque[Seen] = deque(maxlen=1000)
-        self._store, self._writer, self._faults, self._authentication = store, writer, faults, authentication
+        self.store, self.writer, self.faults, self._authentication = store, writer, faults, authentication
         self._patience, self._period = patience, bookmark_period
         self._watches: dict[Watch, web.Request] = {}
 
-    def application(self) -> web.Application:
-        """Return a fresh application; one can be run once only."""
+    def application(self, extra: Iterable[web.RouteDef] = ()) -> web.Application:
+        """Return a fresh application, with routes that go before ours; it can be run once only."""
         application = web.Application(client_max_size=BODY_LIMIT)
-        application.router.add_route("GET", "/lab/faults", self._lab_faults)
-        application.router.add_route("POST", "/lab/faults", self._lab_faults)
-        application.router.add_route("POST", "/lab/{action}", self._lab)
+        application.router.add_routes(extra)
         application.router.add_route("*", "/{path:.*}", self._handle)
         return application
+
+    @property
+    def watches(self) -> int:
+        """Return how many watches are open."""
+        return len(self._watches)
 
     def end_watches(self) -> None:
         """End all watches in good order."""
@@ -103,7 +103,7 @@ class Handlers:
             )
         )
         try:
-            await self._faults.before(verb, plural)
+            await self.faults.before(verb, plural)
             certificate = request.transport.get_extra_info("peercert") if request.transport else None
             if request.path not in HEALTH:
                 self._authentication.check(request.headers.get("Authorization"), certificate)
@@ -111,8 +111,10 @@ class Handlers:
                 return self._document(request)
             _negotiate(request.headers.get("Accept", ""))
             return await self._answer(request, target, verb)
+        except web.HTTPRequestEntityTooLarge:
+            return _error(too_large_body(BODY_LIMIT))
         except ApiError as error:
-            return _json(msgspec.json.encode(error.status), error.code, error.headers)
+            return _error(error)
 
     def _document(self, request: web.Request) -> web.Response:
         path = request.path.rstrip("/") or "/"
@@ -120,7 +122,7 @@ class Handlers:
             return web.Response(text="ok")
         if path not in self.documents:
             raise no_such_path()
-        return _json(msgspec.json.encode(self.documents[path]))
+        return json_answer(msgspec.json.encode(self.documents[path]))
 
     async def _answer(self, request: web.Request, target: Target, verb: str) -> web.StreamResponse:
         match verb:
@@ -132,28 +134,29 @@ class Handlers:
                 return self._get(target)
             case "create" if not target.name:
                 return self._object(
-                    target.resource, self._writer.create(target, await _body(request), dry_run=_dry(request)), 201
+                    target.resource, self.writer.create(target, await _body(request), dry_run=_dry(request)), 201
                 )
             case "update" if target.name:
-                stored, created = self._writer.replace(target, await _body(request), dry_run=_dry(request))
+                stored, created = self.writer.replace(target, await _body(request), dry_run=_dry(request))
                 return self._object(target.resource, stored, 201 if created else 200)
             case "patch" if target.name:
                 kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
                 manager = request.query.get("fieldManager", "")
-                stored, created = self._writer.patch(
+                stored, created = self.writer.patch(
                     target, kind, await request.read(), manager=manager, dry_run=_dry(request)
                 )
                 return self._object(target.resource, stored, 201 if created else 200)
             case "delete" if target.name:
                 options = await _body(request) if request.can_read_body else {}
-                preconditions = options.get("preconditions") or {}
-                return self._object(target.resource, self._writer.delete(target, preconditions, dry_run=_dry(request)), 200)
+                wanted = options.get("preconditions")
+                preconditions = wanted if isinstance(wanted, dict) else {}
+                return self._object(target.resource, self.writer.delete(target, preconditions, dry_run=_dry(request)), 200)
             case "delete":
                 return await self._delete_collection(request, target)
         raise method_not_allowed(target.resource, verb)
 
     def _get(self, target: Target) -> web.Response:
-        stored = self._store.get(target.resource, target.namespace, target.name)
+        stored = self.store.get(target.resource, target.namespace, target.name)
         if stored is None:
             raise not_found(target.resource, target.name)
         return self._object(target.resource, stored, 200)
@@ -161,92 +164,71 @@ class Handlers:
     @staticmethod
     def _object(resource: Resource, value: Stored | Mapping[str, Any], code: int) -> web.Response:
         body = resource.head + value.body if isinstance(value, Stored) else msgspec.json.encode(value)
-        return _json(body + b"\n", code)
+        return json_answer(body + b"\n", code)
 
     async def _list(self, request: web.Request, target: Target) -> web.Response:
-        options = read_options(request.query, target.resource, streaming=self._faults.streaming_lists)
-        body = await list_body(self._store, target.resource, target.namespace, options, self._patience)
-        if self._faults.take("garble"):
+        options = read_options(request.query, target.resource, streaming=self.faults.streaming_lists)
+        body = await list_body(self.store, target.resource, target.namespace, options, self._patience)
+        if self.faults.take("garble"):
             body = body[: len(body) // 2] + b"\x00garbled\x00"
         if len(body) > GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
             packed = await asyncio.to_thread(gzip.compress, body, 1)
-            return _json(packed, headers={"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
-        return _json(body)
+            return json_answer(packed, headers={"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+        return json_answer(body)
 
     async def _delete_collection(self, request: web.Request, target: Target) -> web.Response:
         options = read_options(request.query, target.resource)
-        collection = self._store.of(target.resource)
+        collection = self.store.of(target.resource)
         prefix = target.resource.key(target.namespace, "") if target.namespace else ""
         chosen = [
             item
             for item in collection.objects.values()
             if item.key.startswith(prefix) and options.selector.matches(item.labels, item.fields)
         ]
-        gone = [self._writer.remove(target.resource, item.key) for item in chosen]
+        gone = [self.writer.remove(target.resource, item.key) for item in chosen]
         items = [item.value for item in gone if item is not None]
         head = {"kind": f"{target.resource.kind}List", "apiVersion": target.resource.api_version}
-        return _json(
-            msgspec.json.encode({**head, "metadata": {"resourceVersion": str(self._store.version)}, "items": items})
+        return json_answer(
+            msgspec.json.encode({**head, "metadata": {"resourceVersion": str(self.store.version)}, "items": items})
         )
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = read_options(request.query, target.resource, streaming=self._faults.streaming_lists)
-        watch = Watch(self._store, target.resource, target.namespace, options, self._faults, self._period)
+        options = read_options(request.query, target.resource, streaming=self.faults.streaming_lists)
+        watch = Watch(self.store, target.resource, target.namespace, options, self.faults, self._period)
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
         await response.prepare(request)
         self._watches[watch] = request
         try:
             async for chunk in watch.stream(self._patience):
-                await self._faults.flow()
-                if self._faults.take("tear"):
+                await self.faults.flow()
+                if self.faults.take("tear"):
                     await response.write(_half(chunk))
                     if request.transport is not None:
                         request.transport.close()
                     break
-                if self._faults.take("half_line"):
+                if self.faults.take("half_line"):
                     await response.write(_half(chunk))
                     break
                 await response.write(chunk)
             else:
-                await self._faults.flow()
+                await self.faults.flow()
         except ConnectionResetError:
             pass  # the client has gone
         finally:
             del self._watches[watch]
         return response
 
-    async def _lab_faults(self, request: web.Request) -> web.Response:
-        if request.method == "POST":
-            try:
-                self._faults.apply(msgspec.json.decode(await request.read(), type=Settings))
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
-                return _json(msgspec.json.encode({"error": f"these faults cannot be set: {error}"}), 400)
-        return _json(msgspec.json.encode(self._faults.settings()))
 
-    async def _lab(self, request: web.Request) -> web.Response:
-        match request.match_info["action"]:
-            case "compact":
-                self._store.compact()
-            case "end-watches":
-                self.end_watches()
-            case "cut-watches":
-                self.cut_watches()
-            case "raw":
-                value = msgspec.json.decode(await request.read())
-                resource = by_kind(value.pop("apiVersion", ""), value.pop("kind", ""))
-                if resource is None:
-                    return _json(b'{"error":"no such kind here"}', 400)
-                self._writer.put(resource, value, raw=True)
-            case action:
-                return _json(msgspec.json.encode({"error": f"no such action: {action}"}), 404)
-        return _json(msgspec.json.encode({"resourceVersion": str(self._store.version)}))
-
-
-def _json(body: bytes, code: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+def json_answer(body: bytes, code: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer with JSON that is already encoded."""
     return web.Response(
         body=body, status=code, headers={"Content-Type": JSON, "Cache-Control": "no-cache, private", **(headers or {})}
     )
+
+
+def _error(error: ApiError) -> web.Response:
+    return json_answer(msgspec.json.encode(error.status), error.code, error.headers)
 
 
 def _half(chunk: bytes) -> bytes:
@@ -266,17 +248,4 @@ def _negotiate(accept: str) -> None:
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
-    kind = request.content_type if "Content-Type" in request.headers else JSON
-    raw = await request.read()
-    try:
-        if kind == JSON:
-            value = msgspec.json.decode(raw or b"{}")
-        elif kind in ("application/yaml", "application/x-yaml"):
-            value = yaml.safe_load(raw)
-        else:
-            raise unsupported_media_type((JSON, "application/yaml"))
-    except (msgspec.DecodeError, yaml.YAMLError) as error:
-        raise bad_request(f"error decoding the body of the request: {error}") from error
-    if not isinstance(value, dict):
-        raise bad_request("the body of the request is not an object")
-    return value
+    return read_object(await request.read(), request.content_type if "Content-Type" in request.headers else JSON)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from kproxy.lab.apiserver.reading import plain
 from kproxy.lab.apiserver.resources import Resource, by_kind
 from kproxy.table.errors import ObjectError
 
@@ -17,8 +18,8 @@ def read_manifests(path: Path) -> Iterator[tuple[Resource, dict[str, Any]]]:
     """Yield every object of a kind that the server knows. Raises ObjectError naming the file."""
     try:
         text = path.read_text(encoding="utf-8")
-        documents = list(yaml.load_all(text, Loader=_LOADER))
-    except (OSError, yaml.YAMLError) as error:
+        documents = plain(list(yaml.load_all(text, Loader=_LOADER)))
+    except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
         raise ObjectError(f"manifest {path} cannot be read: {error}") from error
     for document in documents:
         yield from _objects(path, document)

@@ -11,8 +11,8 @@ import copy
 from typing import Any, Final
 
 import msgspec
-import yaml
 
+from kproxy.lab.apiserver.reading import read_object
 from kproxy.lab.apiserver.resources import Resource
 from kproxy.lab.apiserver.status import (
     bad_request,
@@ -49,7 +49,7 @@ def apply_patch(target: Target, kind: str, current: JsonObject | None, body: byt
     if kind == APPLY:
         if not manager:
             raise invalid("PatchOptions", "meta.k8s.io", "", (required("fieldManager", "is required for apply patch"),))
-        return _strategic(target.resource, current or {}, _yaml(body), "")
+        return _strategic(target.resource, current or {}, read_object(body, APPLY), "")
     if current is None:
         raise not_found(target.resource, target.name)
     try:
@@ -62,16 +62,6 @@ def apply_patch(target: Target, kind: str, current: JsonObject | None, body: byt
         raise bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}")
     patched: JsonObject = merge(current, patch) if kind == MERGE_PATCH else _strategic(target.resource, current, patch, "")
     return patched
-
-
-def _yaml(body: bytes) -> JsonObject:
-    try:
-        value = yaml.safe_load(body)
-    except yaml.YAMLError as error:
-        raise bad_request(f"error decoding YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise bad_request("error decoding YAML: an object is expected")
-    return value
 
 
 def merge(current: Any, patch: Any) -> Any:  # noqa: ANN401 - JSON
@@ -133,6 +123,8 @@ def _merge_list(resource: Resource, current: list[Any], patch: list[Any], path: 
         return patch
     merged = [dict(item) for item in current]
     for item in patch:
+        if not isinstance(item, dict):
+            raise bad_request(f"error decoding patch: {path} is a list of objects")
         if item.get("$patch") == "replace":
             return [other for other in patch if other.get("$patch") != "replace"]
         # one port number may be listed once for each protocol: the protocol tells them apart where it is given

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from kproxy.lab.apiserver.allocation import Allocator
 from kproxy.lab.apiserver.authentication import Authentication
+from kproxy.lab.apiserver.control import control
 from kproxy.lab.apiserver.discovery import documents
 from kproxy.lab.apiserver.faults import Faults
 from kproxy.lab.apiserver.handlers import Handlers, Seen
@@ -51,7 +52,7 @@ class ApiServer:
         self.store = Store(window)
         self.faults = Faults()
         self.authentication = Authentication(tokens, client_certificates=bool(tls and tls.verify_mode != ssl.CERT_NONE))
-        self.writer = Writer(self.store, Allocator(cidrs))
+        self.writer = Writer(self.store, Allocator())
         self.handlers = Handlers(
             self.store, self.writer, self.faults, self.authentication, patience=patience, bookmark_period=bookmark_period
         )
@@ -74,7 +75,9 @@ class ApiServer:
 
     async def start(self) -> Self:
         """Listen. Port 0 becomes a free port, which stays the server's own after a stop."""
-        self._runner = web.AppRunner(self.handlers.application(), handler_cancellation=True, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            self.handlers.application(control(self.handlers)), handler_cancellation=True, shutdown_timeout=0.1
+        )
         await self._runner.setup()
         listener = socket.create_server(
             (self.host, self.port), family=socket.AF_INET6 if ":" in self.host else socket.AF_INET
@@ -139,6 +142,11 @@ class ApiServer:
             self.writer.put(resource, value)
             count += 1
         return count
+
+    @property
+    def watches(self) -> int:
+        """Return how many watches are open."""
+        return self.handlers.watches
 
     def compact(self) -> None:
         """Forget history: every older resourceVersion is now too old."""

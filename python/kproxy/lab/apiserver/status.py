@@ -186,6 +186,16 @@ def unprocessable() -> ApiError:
     return ApiError(failure(422, "Invalid", "the server rejected our request due to an error in our request"))
 
 
+def internal(why: str) -> ApiError:
+    """500: not the request's fault."""
+    return ApiError(failure(500, "InternalError", f"Internal error occurred: {why}", {"causes": [{"message": why}]}))
+
+
+def too_large_body(limit: int) -> ApiError:
+    """413: more than one object may be."""
+    return ApiError(failure(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}"))
+
+
 def too_large_version(asked: int, current: int) -> ApiError:
     """504: a resourceVersion from the future did not arrive in time."""
     details = {
@@ -197,9 +207,12 @@ def too_large_version(asked: int, current: int) -> ApiError:
 
 
 _FAULTS = {
+    403: ("Forbidden", 'forbidden: User "system:kube-proxy" cannot do this: the lab was told to refuse it'),
+    404: ("NotFound", "the server could not find the requested resource"),
     429: ("TooManyRequests", "the server has received too many requests and has asked us to try again later"),
     500: ("InternalError", "Internal error occurred: etcdserver: leader changed"),
     503: ("ServiceUnavailable", "the server is currently unable to handle the request"),
+    504: ("Timeout", "Timeout: request did not complete within the allotted timeout"),
 }
 
 

@@ -10,10 +10,21 @@ import ipaddress
 import re
 from typing import Any, Final
 
+import msgspec
+
 from kproxy.lab.apiserver.resources import ENDPOINT_SLICE, NAMESPACE, SERVICE, SERVICE_CIDR, Resource
-from kproxy.lab.apiserver.status import Cause, duplicate, invalid_value, required, unsupported
+from kproxy.lab.apiserver.status import Cause, bad_request, duplicate, invalid_value, required, unsupported
+from kproxy.objects.decode import TYPES
+from kproxy.objects.meta import Meta
 
 JsonObject = dict[str, Any]
+
+
+class _AnyKind(msgspec.Struct):
+    metadata: Meta
+
+
+_SHAPES: Final = {kind.value: type_ for kind, type_ in TYPES.items()}
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"
 _DNS_1035: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"
@@ -34,6 +45,19 @@ _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _ADDRESS_TYPES: Final = ("FQDN", "IPv4", "IPv6")
 _DUAL: Final = (("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families"))
 _PORT_RANGE: Final = "must be between 1 and 65535, inclusive"
+
+
+def require_shape(resource: Resource, value: JsonObject) -> None:
+    """Refuse what does not even decode: a list where a number belongs, say. Raises ApiError 400.
+
+    A real server decodes into its own types; ours are those of ``kproxy.objects``, so the words differ from upstream's.
+    """
+    words = f'{resource.kind} in version "{resource.api_version}" cannot be handled as a {resource.kind}'
+    named = {**value, "metadata": {"name": "", **value["metadata"]}}  # a name that is missing is told in better words
+    try:
+        msgspec.convert(named, _SHAPES.get(resource.kind, _AnyKind))
+    except msgspec.ValidationError as error:
+        raise bad_request(f"{words}: {error}") from error
 
 
 def causes_for(resource: Resource, value: JsonObject, old: JsonObject | None) -> list[Cause]:

@@ -104,7 +104,8 @@ class Watch:
                         yield self._bookmark()
                     continue
                 try:
-                    await asyncio.wait_for(self._news.wait(), min(beat, self._deadline) - now)
+                    async with asyncio.timeout(min(beat, self._deadline) - now):
+                        await self._news.wait()
                 except TimeoutError:
                     pass
         finally:

@@ -16,7 +16,8 @@ import msgspec
 from kproxy.lab.apiserver.allocation import Allocator
 from kproxy.lab.apiserver.defaults import fill
 from kproxy.lab.apiserver.patching import apply_patch
-from kproxy.lab.apiserver.resources import ENDPOINT_SLICE, NAMESPACE, SERVICE, Resource
+from kproxy.lab.apiserver.resources import ENDPOINT_SLICE, NAMESPACE, SERVICE, SERVICE_CIDR, Resource
+from kproxy.lab.apiserver.service_updates import carry_over
 from kproxy.lab.apiserver.status import (
     already_exists,
     bad_request,
@@ -28,7 +29,7 @@ from kproxy.lab.apiserver.status import (
 )
 from kproxy.lab.apiserver.store import Store, Stored
 from kproxy.lab.apiserver.target import Target
-from kproxy.lab.apiserver.validation import causes_for
+from kproxy.lab.apiserver.validation import causes_for, require_shape
 
 JsonObject = dict[str, Any]
 _SYSTEM = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields")
@@ -53,12 +54,11 @@ class Writer:
             known = old["metadata"]
             metadata.update({name: known[name] for name in ("uid", "creationTimestamp") if name in known})
             if resource is SERVICE and not raw:
-                _keep_allocated(value, old)
+                carry_over(value, old)
         _identify(metadata)
         if not raw:
             fill(resource, value, self._allocator)
-            if resource is SERVICE:
-                self._allocator.complete(_owner(metadata), value["spec"])
+            self._allocate(resource, value)
         return self._store.write(resource, value)
 
     def create(self, target: Target, value: JsonObject, *, dry_run: bool = False) -> Stored | JsonObject:
@@ -71,6 +71,7 @@ class Writer:
         _identify(metadata)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"][:58] + "".join(random.choices(_SUFFIX, k=5))  # noqa: S311
+        require_shape(resource, value)
         self._require_namespace(target)
         if resource.status and resource is SERVICE:
             value.pop("status", None)
@@ -135,7 +136,9 @@ class Writer:
         """Take an object out, and all that lives in it if it is a Namespace."""
         if resource is SERVICE:
             self._allocator.release(key)
-        if resource is NAMESPACE:
+        elif resource is SERVICE_CIDR:
+            self._allocator.abandon(key)
+        elif resource is NAMESPACE:
             for collection in self._store.collections.values():
                 if collection.resource.namespaced:
                     for inner in [known for known in collection.objects if known.startswith(f"{key}/")]:
@@ -165,6 +168,7 @@ class Writer:
 
     def _update(self, target: Target, before: Stored, value: JsonObject, *, dry_run: bool) -> Stored | JsonObject:
         resource, old, metadata = target.resource, before.value, value["metadata"]
+        require_shape(resource, value)
         version = metadata.get("resourceVersion")
         if version and version != str(before.version):
             raise conflict(resource, target.name)
@@ -186,7 +190,7 @@ class Writer:
         elif resource.status and "status" in old:
             value["status"] = old["status"]
         if resource is SERVICE:
-            _keep_allocated(value, old)
+            carry_over(value, old)
         self._check(resource, value, old)
         return self._commit(resource, value, dry_run=dry_run)
 
@@ -201,9 +205,14 @@ class Writer:
     def _commit(self, resource: Resource, value: JsonObject, *, dry_run: bool) -> Stored | JsonObject:
         if dry_run:
             return {"kind": resource.kind, "apiVersion": resource.api_version, **value}
+        self._allocate(resource, value)
+        return self._store.write(resource, value)
+
+    def _allocate(self, resource: Resource, value: JsonObject) -> None:
         if resource is SERVICE:
             self._allocator.complete(_owner(value["metadata"]), value["spec"])
-        return self._store.write(resource, value)
+        elif resource is SERVICE_CIDR:
+            self._allocator.adopt(value["metadata"]["name"], value["spec"]["cidrs"])
 
 
 def copied(resource: Resource, value: Mapping[str, Any]) -> JsonObject:
@@ -223,33 +232,3 @@ def _owner(metadata: Mapping[str, Any]) -> str:
 def _identify(metadata: JsonObject) -> None:
     metadata.setdefault("uid", str(uuid.uuid4()))
     metadata.setdefault("creationTimestamp", dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-
-
-def _keep_allocated(value: JsonObject, old: JsonObject) -> None:
-    """Carry over what the server gave and an update leaves out (service/storage, ``patchAllocatedValues``)."""
-    spec, before = value.get("spec"), old.get("spec")
-    if not isinstance(spec, dict) or not isinstance(before, dict):
-        return
-    if before.get("type") != "ExternalName" and spec.get("type", "ClusterIP") != "ExternalName":
-        if not spec.get("clusterIP") and not spec.get("clusterIPs"):
-            for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-                if name in before:
-                    spec.setdefault(name, before[name])
-        elif spec.get("clusterIP") == before.get("clusterIP"):
-            spec.setdefault("clusterIPs", before.get("clusterIPs"))
-            spec.setdefault("ipFamilies", before.get("ipFamilies"))
-            spec.setdefault("ipFamilyPolicy", before.get("ipFamilyPolicy"))
-    if spec.get("type") not in ("NodePort", "LoadBalancer"):
-        return
-    known = {
-        (port.get("port"), port.get("protocol", "TCP")): port.get("nodePort")
-        for port in before.get("ports") or ()
-        if isinstance(port, dict)
-    }
-    for port in spec.get("ports") or ():
-        if isinstance(port, dict) and not port.get("nodePort"):
-            number = known.get((port.get("port"), port.get("protocol", "TCP")))
-            if number:
-                port["nodePort"] = number
-    if before.get("healthCheckNodePort") and spec.get("externalTrafficPolicy") == "Local":
-        spec.setdefault("healthCheckNodePort", before["healthCheckNodePort"])
