@@ -10,7 +10,6 @@ What turns bad keeps its last good content in force. An object in two files coun
 
 import asyncio
 import contextlib
-import logging
 import stat
 import time
 from collections.abc import Iterable
@@ -25,8 +24,6 @@ from kproxy.sources.manifests import Key, Manifest, ManifestReader
 from kproxy.sources.watches import Watch
 from kproxy.table.clock import Clock, SystemClock
 from kproxy.table.errors import ConfigError
-
-log = logging.getLogger(__name__)
 
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 PERIOD: Final = 10.0  # seconds between looks at what inotify cannot see
@@ -217,10 +214,8 @@ class DirectorySource:
         """Tell troubles that are new, and those that are over."""
         for trouble, mend in troubles.items():
             if self._troubles.get(trouble) != mend:
-                log.warning("%s", mend)
                 emit(Broken(*trouble, mend))
         for kind, key in self._troubles.keys() - troubles.keys():
-            log.info("%s: the trouble is over", f"{kind} {key}" if kind else key)
             emit(Broken(kind, key, ""))
         self._troubles = troubles
 

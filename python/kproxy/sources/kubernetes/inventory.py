@@ -6,8 +6,6 @@ against them object by object, so that a second list tells only what differs and
 everything is gone.
 """
 
-import logging
-
 import msgspec
 
 from kproxy.objects.decode import decode, identity
@@ -15,8 +13,6 @@ from kproxy.objects.events import Broken, Delete, Emit, Synced, Upsert
 from kproxy.objects.meta import Meta
 from kproxy.sources.watches import Watch
 from kproxy.table.errors import ObjectError
-
-log = logging.getLogger(__name__)
 
 
 class Inventory:
@@ -89,7 +85,6 @@ class Inventory:
             if version and self._versions.get(key) == version:
                 return version
             self._versions[key] = version
-        log.warning("%s", mend)
         self._emit(Broken(self._watch.kind, key, mend))
         return version
 

@@ -75,8 +75,8 @@ class Status(msgspec.Struct):
 
     @property
     def words(self) -> str:
-        """Return the server's own words."""
-        return self.message or self.reason
+        """Return the server's own words, in one line."""
+        return " ".join((self.message or self.reason).split())
 
 
 _LIST: Final = msgspec.json.Decoder(ObjectList)
@@ -115,4 +115,4 @@ def open_status(raw: bytes | msgspec.Raw) -> Status:
     try:
         return _STATUS.decode(raw)
     except (msgspec.DecodeError, msgspec.ValidationError):
-        return Status(message=bytes(raw)[:200].decode(errors="replace").strip())
+        return Status(message=bytes(raw)[:200].decode(errors="replace"))
