@@ -48,6 +48,7 @@ class Stage:
         """Give back what the dataplanes hold; the kernel keeps its rules."""
         for plane in self.planes:
             plane.close()
+        self.planes = []
 
     def restart(self, *events: Event) -> int:
         """Start again with nothing in memory and be told everything anew. Returns how many kernel operations it took."""

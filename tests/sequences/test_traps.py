@@ -10,6 +10,7 @@ import select
 import subprocess
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from kproxy.daemon.carry import Job, carry
@@ -190,9 +191,10 @@ def test_refusals_are_counted() -> None:
         assert on.refused() - before == 10
 
 
-def test_trap_17_what_the_kernel_refuses_of_one_service_keeps_no_other_out() -> None:
-    """An element that is already there (EEXIST) costs its own Service only, which is named with the kernel's words."""
+def test_trap_17_an_element_in_the_way_is_found_out_and_cleared_away() -> None:
+    """EEXIST: the change is refused whole, nothing that worked is lost, and reading back leads to the wanted table."""
     with stage(*TOLD) as on:
+        plane = on.planes[0]
         nft("add element ip kproxy service-sets { 172.30.0.2 . tcp . 80 : 0:7777 }")
         far = Place("10.180.2.1", "third-node")
         blocked, free = service("blocked", "172.30.0.2"), service("free", "172.30.0.3")
@@ -202,9 +204,16 @@ def test_trap_17_what_the_kernel_refuses_of_one_service_keeps_no_other_out() -> 
         keys = frozenset(change.key for change in changes.routes)
         job = Job(on.committed[Family.IPV4], changes.before, changes.after, True, keys, False)
 
-        carried = carry(on.planes[0], job)
+        carried = carry(plane, job)
 
-        assert {key.name for key in carried.refused} == {"blocked"}
-        assert all(carried.refused.values())
-        assert on.met("172.30.0.3") == {"10.180.2.1:8080"}
+        assert carried.failure is not None
+        assert "sequence/blocked" in carried.failure
+        assert on.met(VIP) == BOTH
+        assert plane.foreign_changes()
+
+        again = carry(plane, msgspec.structs.replace(job, committed=plane.read_back(), trusted=False))
+
+        assert (again.failure, again.refused) == (None, {})
+        for address in ("172.30.0.2", "172.30.0.3"):
+            assert on.met(address, choices=1) == {"10.180.2.1:8080"}
         assert on.met(VIP) == BOTH

@@ -51,7 +51,7 @@ class Dialler:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._ports = itertools.count(20000)
+        self._ports = itertools.cycle(range(20000, 60000))
 
     def dial(self, dials: Sequence[Dial]) -> list[Outcome]:
         """Make all the connections and return their outcomes in order."""
