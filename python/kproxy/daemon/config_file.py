@@ -27,12 +27,13 @@ def _content(path: Path) -> str | None:
         return None
 
 
-async def contents(path: Path, *, first: str | None) -> AsyncIterator[str | None]:
-    """Yield the file's text whenever it is another one than before, beginning with ``first``; None: the file is gone.
+async def contents(path: Path) -> AsyncIterator[str | None]:
+    """Yield the file's text now and whenever it is another one than before; None: the file is gone.
 
     A file that is being replaced may be missing for a moment: that counts only if it still is a moment later.
     """
-    known = first
+    known = _content(path)
+    yield known
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
     with contextlib.closing(Inotify()) as door:

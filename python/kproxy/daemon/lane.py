@@ -28,6 +28,7 @@ T = TypeVar("T")
 INLINE: Final = 32  # so many routes are carried on the event loop; more in a thread, for health and API to stay alive
 STUBBORN: Final = 3  # after so many failures in a row a single culprit is looked for
 VERIFY_SHARE: Final = 0.005  # of all time at most goes into comparing, however large the cluster
+SETTLING: Final = 5.0  # seconds after a run in which deletions that had to wait may take a while
 REPAIR_PAUSE: Final = 1.0  # between two repairs, should somebody fight us over our rules
 
 
@@ -72,6 +73,7 @@ class Lane:
         self._free_at = -math.inf  # the earliest next run for changes
         self._polled_at = -math.inf
         self._verify_at = math.inf
+        self._settle_until = -math.inf
         self._drifted_at: float | None = None
         self._repair_at = -math.inf
 
@@ -126,6 +128,12 @@ class Lane:
         async with self._turn:
             return await asyncio.to_thread(question, self.dataplane)
 
+    async def verified(self) -> bool:
+        """Compare the kernel with the table in force now, and tell whether they are the same."""
+        async with self._turn:
+            await self._verify(self._clock.monotonic())
+        return self._trusted
+
     async def step(self) -> None:
         """Do what is due now."""
         async with self._turn:
@@ -151,7 +159,10 @@ class Lane:
         self._polled_at = now
         mode, family = self.dataplane.mode, self.dataplane.family
         try:
-            self.dataplane.settle()
+            if now < self._settle_until:
+                await asyncio.to_thread(self.dataplane.settle)
+            else:
+                self.dataplane.settle()
         except KernelError as error:
             self._observer.unsettled(mode, family, str(error))
         try:
@@ -261,6 +272,7 @@ class Lane:
         family = self.dataplane.family
         self._failures, self._retry_at, self.failure = 0, -math.inf, ""
         self._free_at = ended + self.timing.minimum
+        self._settle_until = ended + SETTLING
         if math.isinf(self._verify_at):
             self._verify_at = ended + self.timing.verify
         self._observer.synced(

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from kproxy.daemon.feed import Feed, Gate, Routing
 from kproxy.daemon.lane import Lane, Timing
 from kproxy.daemon.observer import Observer
+from kproxy.daemon.tasks import first_ended
 from kproxy.dataplanes.contract import Dataplane
 from kproxy.objects.events import Event
 from kproxy.table.clock import Clock
@@ -65,9 +66,7 @@ class Loop:
 
     async def run(self) -> None:
         """Carry changes until cancelled. Raises ConfigError when the node is not as the configuration needs it."""
-        async with asyncio.TaskGroup() as tasks:
-            for lane in self.lanes:
-                tasks.create_task(self._drive(lane))
+        await first_ended(*(self._drive(lane) for lane in self.lanes))
 
     async def _drive(self, lane: Lane) -> None:
         wake = self._wakes[id(lane)]

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a scrape of /metrics costs: the kernel's counters are read between two syncs, and never too often."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from kproxy.daemon.lane import Lane
+from kproxy.dataplanes.contract import Counters
+from kproxy.observe.metrics import Metrics
+from kproxy.observe.status import size_of
+from kproxy.observe.traffic import Cap, TrafficCollector
+from kproxy.routing.no_local_endpoints import without_local_endpoints
+from kproxy.table.clock import Clock
+from kproxy.table.errors import KernelError
+from kproxy.table.terms import Family
+
+log: Final = logging.getLogger(__name__)
+READING_SHARE: Final = 0.05  # of the time at most goes into reading counters; scrapes in between see the last reading
+
+
+class Scraper:
+    """Exposes all series; counts what is only worth counting when somebody asks."""
+
+    def __init__(self, lanes: Sequence[Lane], metrics: Metrics, cap: Cap, *, clock: Clock) -> None:
+        self._lanes = lanes
+        self._metrics = metrics
+        self._clock = clock
+        self._counters: dict[Family, Counters] = {}
+        self._fresh_until = 0.0
+        self._collector = TrafficCollector(self._last, cap)
+        self._turn = asyncio.Lock()
+        metrics.registry.register(self._collector)
+
+    def _last(self) -> Mapping[Family, Counters]:
+        return self._counters
+
+    def cap(self, cap: Cap) -> None:
+        """Put another cap in force."""
+        self._collector.cap = cap
+
+    async def expose(self) -> bytes:
+        """Return all series as text."""
+        async with self._turn:
+            await self._read()
+            return await asyncio.to_thread(self._expose)
+
+    async def _read(self) -> None:
+        began = self._clock.monotonic()
+        if began < self._fresh_until:
+            return
+        for lane in self._lanes:
+            if lane.table is None:
+                continue
+            try:
+                self._counters[lane.dataplane.family] = await lane.ask(lambda dataplane: dataplane.counters())
+            except KernelError as error:
+                log.warning("%s: the counters cannot be read: %s", lane.dataplane.family, error)
+        ended = self._clock.monotonic()
+        self._fresh_until = ended + (ended - began) / READING_SHARE
+
+    def _expose(self) -> bytes:
+        for lane in self._lanes:
+            family, table = lane.dataplane.family, lane.table
+            if table is None:
+                continue
+            self._metrics.in_force.labels(family).set(size_of(table, family)[0])
+            for role, count in without_local_endpoints(table.routes(family)).items():
+                self._metrics.no_local_endpoints.labels(role, family).set(count)
+        return self._metrics.expose()
