@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The official Kubernetes client against the lab's server, so that no misreading of ours sits on both sides."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import client, watch
+from kubernetes import client, dynamic, watch
+from kubernetes.informer import SharedInformer
 
 from kproxy.lab.apiserver import ApiServer
 from kproxy.lab.apiserver.background import Background, in_background
 from tests.api.wire import endpoint_slice, node, service
 
-WATCH: Any = watch.Watch  # the client's watch has no annotations
+# these parts of the client carry no annotations
+WATCH: Any = watch.Watch
+DYNAMIC: Any = dynamic.DynamicClient
+INFORMER: Any = SharedInformer
 
 
 def typed(group: Any, api: client.ApiClient) -> Any:
@@ -170,3 +176,49 @@ def test_discovery(api: client.ApiClient) -> None:
     assert typed(client.VersionApi, api).get_code().major == "1"
     assert "discovery.k8s.io" in [group.name for group in typed(client.ApisApi, api).get_api_versions().groups]
     assert "services" in [item.name for item in typed(client.CoreV1Api, api).get_api_resources().resources]
+
+
+def test_the_dynamic_client_finds_its_way(api: client.ApiClient, tmp_path: Path) -> None:
+    """The dynamic client knows nothing but the discovery documents: create, list, apply and watch by them."""
+    finder: Any = DYNAMIC(api, cache_file=str(tmp_path / "discovery"))
+    services = finder.resources.get(api_version="v1", kind="Service")
+    slices = finder.resources.get(api_version="discovery.k8s.io/v1", kind="EndpointSlice")
+
+    assert services.create(body=service("web"), namespace="default").spec.clusterIP.startswith("10.96.")
+    slices.create(body=endpoint_slice("web-1", "10.1.0.1"), namespace="default")
+    services.server_side_apply(body=service("more"), namespace="default", field_manager="test")
+
+    assert [item.metadata.name for item in slices.get(namespace="default").items] == ["web-1"]
+    assert [event["object"].metadata.name for event in services.watch(timeout=1)] == ["more", "web"]
+
+
+def test_an_informer_survives_a_compaction(lab: Background, api: client.ApiClient) -> None:
+    """The client's informer lists, watches, and lists again when its version is too old: its cache is right in the end."""
+    lab.call(lab.server.put, service("old"))
+    informer: Any = INFORMER(list_func=typed(client.CoreV1Api, api).list_service_for_all_namespaces)
+    informer.start()
+    try:
+        until(lambda: informer.cache.list_keys() == ["default/old"])
+        until(lambda: lab.call(lambda: lab.server.watches) == 1)
+
+        def meanwhile() -> None:
+            lab.server.delete("Service", "old")
+            lab.server.put(service("new"))
+            lab.server.compact()
+            lab.server.cut_watches()
+
+        lab.call(meanwhile)
+        until(lambda: informer.cache.list_keys() == ["default/new"])
+        until(lambda: lab.call(lambda: lab.server.watches) == 1)
+        lab.call(lab.server.put, service("later"))
+        until(lambda: sorted(informer.cache.list_keys()) == ["default/later", "default/new"])
+    finally:
+        informer.stop()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to become true, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not become true"
+        time.sleep(0.02)
