@@ -15,7 +15,7 @@ from kproxy.table.frontend import Frontend
 from kproxy.table.node import FamilyFacts
 from kproxy.table.route import Route, RouteKey, Verdict
 from kproxy.table.routing_table import RoutingTable
-from kproxy.table.terms import Action, Client, Family, FrontendKind, Protocol
+from kproxy.table.terms import Action, Client, EndpointSet, Family, FrontendKind, Protocol
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -157,8 +157,9 @@ def _reason(route: Route, frontend: Frontend, verdict: Verdict, endpoints: int) 
     service = f"{frontend.kind} {frontend} of {route.key.service}"
     match verdict.action:
         case Action.BALANCE:
-            which = f"{endpoints} {verdict.endpoints} endpoint{'' if endpoints == 1 else 's'}"
-            return f"{service} balances over {which}{', masqueraded' if verdict.masquerade else ''}"
+            which = f"{endpoints} endpoint{'' if endpoints == 1 else 's'}"
+            here = " of this node" if verdict.endpoints is EndpointSet.LOCAL else ""
+            return f"{service} balances over {which}{here}{', masqueraded' if verdict.masquerade else ''}"
         case Action.REJECT:
             return f"{service} has no endpoint that could serve, on any node"
         case Action.DROP:

@@ -88,7 +88,7 @@ def test_shares_follow_weights_and_hairpin_is_masqueraded() -> None:
         ("10.1.0.2:80", 0.75, True),
     ]
     assert meeting.affinity == 30
-    assert meeting.reason == "ClusterIP 10.96.0.1:80/TCP of shop/web balances over 2 all endpoints"
+    assert meeting.reason == "ClusterIP 10.96.0.1:80/TCP of shop/web balances over 2 endpoints"
 
 
 def test_what_is_no_frontend_is_answered_in_order() -> None:
