@@ -20,12 +20,11 @@ from kproxy.config.defaults import with_defaults
 from kproxy.config.durations import parse_duration
 from kproxy.config.flags import FLAGS, GROUPS, Flag
 from kproxy.config.paths import Value
-from kproxy.config.schema import KubeProxyConfiguration, VModule
+from kproxy.config.schema import QUANTITY, KubeProxyConfiguration, VModule
 from kproxy.table.errors import ConfigError
 
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})  # Go's strconv.ParseBool
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
-_QUANTITY: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?")
 
 
 def _boolean(text: str) -> bool:
@@ -93,7 +92,7 @@ def _ip_port(text: str) -> str:
 
 
 def _quantity(text: str) -> str:
-    if not _QUANTITY.fullmatch(text):
+    if not re.fullmatch(QUANTITY, text):
         raise ValueError(f"{text!r} is not a quantity, such as 512Ki or 1M")
     return text
 

@@ -17,8 +17,11 @@ from kproxy.config.durations import Duration
 API_VERSION: Final = "kubeproxy.config.k8s.io/v1alpha1"
 KIND: Final = "KubeProxyConfiguration"
 
+QUANTITY: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?"
+
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Uint32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Quantity = Annotated[str, msgspec.Meta(pattern=f"^{QUANTITY}$")]
 
 
 class Section(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -39,14 +42,14 @@ class TextOptions(Section, frozen=True):
     """Alpha options of the text format. Buffer sizes are Kubernetes quantities (``1Mi``)."""
 
     split_stream: bool = False
-    info_buffer_size: str | int = "0"
+    info_buffer_size: Quantity | int = "0"
 
 
 class JsonOptions(Section, frozen=True):
     """Alpha options of the JSON format."""
 
     split_stream: bool = False
-    info_buffer_size: str | int = "0"
+    info_buffer_size: Quantity | int = "0"
 
 
 class FormatOptions(Section, frozen=True):

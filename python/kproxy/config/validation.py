@@ -21,7 +21,7 @@ from kproxy.table.errors import ConfigError
 from kproxy.table.terms import Mode
 
 COMPATIBLE_MINOR: Final = 37  # the upstream release whose behaviour and metrics we keep: 1.37
-QUANTITY: Final = r"[+-]?[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?"
+LOUDEST: Final = 2**31 - 1  # log levels are signed 32-bit numbers in Go
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -172,9 +172,7 @@ def _cluster_cidrs(config: KubeProxyConfiguration) -> Iterator[Problem]:
         network = network_or_none(text)
         if network is None:
             yield Problem(
-                "clusterCIDR",
-                text,
-                "is not a CIDR: write one such as 10.244.0.0/16, or one of each family with a comma between",
+                "clusterCIDR", text, "is not a CIDR: write 10.244.0.0/16, or one of each family with a comma between"
             )
         else:
             networks.append(network)
@@ -187,31 +185,29 @@ def _logging(config: KubeProxyConfiguration) -> Iterator[Problem]:
     logging = config.logging
     if logging.format not in {"text", "json"}:
         yield Problem("logging.format", logging.format, "is not a log format: write text or json")
-    if logging.format != "text" and logging.vmodule:
-        yield Problem(
-            "logging.vmodule",
-            _vmodule_text(config),
-            "counts for the text format only; take it out, or set logging.format to text",
-        )
-    for path in ("logging.verbosity", *(f"logging.vmodule[{index}].verbosity" for index in range(len(logging.vmodule)))):
-        index = int(path.partition("[")[2].partition("]")[0]) if "[" in path else None
-        value = logging.verbosity if index is None else logging.vmodule[index].verbosity
-        if value > 2**31 - 1:
-            yield Problem(path, value, f"must be at most {2**31 - 1}")
-    for index, item in enumerate(logging.vmodule):
-        if not item.file_pattern:
-            yield Problem(f"logging.vmodule[{index}].filePattern", "", "must not be empty")
-        elif set(item.file_pattern) & set("=,"):
-            yield Problem(f"logging.vmodule[{index}].filePattern", item.file_pattern, "must not contain = or a comma")
+    if logging.verbosity > LOUDEST:
+        yield Problem("logging.verbosity", logging.verbosity, f"must be at most {LOUDEST}")
     if not feature_gates.enabled(config.feature_gates, "LoggingAlphaOptions"):
-        unused = type(logging.options)()
-        for path in paths.changed(unused, logging.options):
+        for path in paths.changed(type(logging.options)(), logging.options):
             value = paths.get(logging.options, path)
             yield Problem(f"logging.options.{path}", value, "needs feature gate LoggingAlphaOptions=true")
 
 
-def _vmodule_text(config: KubeProxyConfiguration) -> str:
-    return ",".join(f"{item.file_pattern}={item.verbosity}" for item in config.logging.vmodule)
+def _vmodule(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    levels = config.logging.vmodule
+    if levels and config.logging.format != "text":
+        shown = ",".join(f"{item.file_pattern}={item.verbosity}" for item in levels)
+        yield Problem(
+            "logging.vmodule", shown, "counts for the text format only: take it out, or set logging.format to text"
+        )
+    for index, item in enumerate(levels):
+        path = f"logging.vmodule[{index}]"
+        if not item.file_pattern:
+            yield Problem(f"{path}.filePattern", "", "must not be empty")
+        if set(item.file_pattern) & set("=,"):
+            yield Problem(f"{path}.filePattern", item.file_pattern, "must not contain = or a comma")
+        if item.verbosity > LOUDEST:
+            yield Problem(f"{path}.verbosity", item.verbosity, f"must be at most {LOUDEST}")
 
 
 _RULES: Final[tuple[Callable[[KubeProxyConfiguration], Iterator[Problem]], ...]] = (
@@ -223,4 +219,5 @@ _RULES: Final[tuple[Callable[[KubeProxyConfiguration], Iterator[Problem]], ...]]
     _prefixes,
     _detect_local,
     _logging,
+    _vmodule,
 )

@@ -113,6 +113,7 @@ WRONG = {
     "logging:\n  format: xml\n": "line 4: logging.format: 'xml' is not a log format: write text or json",
     "logging:\n  options: {json: {splitStream: true}}\n":
         "line 4: logging.options.json.splitStream: true needs feature gate",
+    "logging:\n  options: {json: {infoBufferSize: big}}\n": "line 4: logging.options.json.infoBufferSize: Expected",
     "metricsBindAddress: 10.0.0.1:99999\n":
         "line 3: metricsBindAddress: '10.0.0.1:99999' must end with a port within 1..65535",
     "showHiddenMetricsForVersion: '1.30'\n":

@@ -51,6 +51,8 @@ def _strategy(kind: Any) -> st.SearchStrategy[Any]:
         return st.integers(-(10**12), 10**15).map(Duration)
     if origin is typing.Annotated:
         limits = arguments[1]
+        if limits.pattern:
+            return st.sampled_from(["0", "512Ki", "1e3", ".5M", "-7"])
         return st.integers(limits.ge, limits.le)
     if origin is tuple:
         return st.lists(_strategy(arguments[0]), max_size=3).map(tuple)
