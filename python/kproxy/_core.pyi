@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import TypeAlias, final
 
 __all__ = [
+    "Conntrack",
     "ElementBatch",
+    "FlowRules",
     "Maglev",
     "NetlinkError",
     "NftMonitor",
@@ -19,6 +21,9 @@ __all__ = [
 _Element: TypeAlias = tuple[bytes, bytes | None, bytes | None, int | None, int | None, int, int]
 # An operation of a batch: (add?, set, key, data, key_end, timeout in ms)
 _Operation: TypeAlias = tuple[bool, str, bytes, bytes | None, bytes | None, int]
+
+# A tracked flow: source, port, destination, port; the same of its reply; the kernel's IPS_* bits
+_Flow: TypeAlias = tuple[str, int, str, int, str, int, str, int, int]
 
 class NetlinkError(OSError):
     index: int | None
@@ -66,6 +71,22 @@ class NftMonitor:
     def heed(self, portid: int) -> None: ...
     @property
     def culprit(self) -> str | None: ...
+
+@final
+class FlowRules:
+    def __new__(cls) -> FlowRules: ...
+    def serve(self, destinations: Sequence[bytes], endpoints: Sequence[bytes]) -> None: ...
+    def gone(self, destinations: Sequence[bytes]) -> None: ...
+    def is_stale(self, to: bytes, answered_by: bytes) -> bool: ...
+    def __len__(self) -> int: ...
+
+@final
+class Conntrack:
+    def __new__(cls) -> Conntrack: ...
+    def delete_stale(
+        self, family: int, protocol: int, rules: FlowRules, sample: int = 10
+    ) -> tuple[int, int, list[_Flow]]: ...
+    def entries(self, family: int, protocol: int, destination: bytes | None = None) -> list[_Flow]: ...
 
 @final
 class Maglev:

@@ -159,7 +159,7 @@ impl Walk {
 }
 
 fn is_prime(number: usize) -> bool {
-    number >= 2 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+    number >= 2 && (2..=number.isqrt()).all(|divisor| number % divisor != 0)
 }
 
 impl fmt::Display for Error {

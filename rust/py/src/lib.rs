@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands a function its arguments by value")]
 
+mod conntrack;
 mod element_batch;
 mod error;
+mod flow_rules;
 mod maglev;
 mod nft_monitor;
 mod nft_socket;
@@ -23,9 +25,13 @@ mod _core {
     use pyo3::pyfunction;
 
     #[pymodule_export]
+    use crate::conntrack::Conntrack;
+    #[pymodule_export]
     use crate::element_batch::ElementBatch;
     #[pymodule_export]
     use crate::error::NetlinkError;
+    #[pymodule_export]
+    use crate::flow_rules::FlowRules;
     #[pymodule_export]
     use crate::maglev::{maglev, maglev_size, Maglev};
     #[pymodule_export]

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Goes through the flows once and deletes the stale ones, each by its own name, while the dump runs.
+
+use std::net::IpAddr;
+
+use super::flow::{Flow, Name, Shown};
+use super::{wire, Conntrack, Rules};
+use crate::message::{self, Body, Header};
+use crate::socket::Socket;
+use crate::Result;
+
+/// Deletions sent at once.
+const DELETIONS: u32 = 64;
+
+/// Up to so many addresses the kernel is asked for one by one: it walks its table in a tenth of the time it takes to show it.
+const ASKED_ONE_BY_ONE: usize = 8;
+
+/// What a sweep found.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Flows the kernel showed.
+    pub seen: u64,
+    /// Stale flows that were deleted.
+    pub deleted: u64,
+    /// Stale flows that had gone by themselves when they were to be deleted.
+    pub vanished: u64,
+    /// The first deleted flows, for the log.
+    pub sample: Vec<Flow>,
+}
+
+/// What the kernel is to show.
+#[derive(Clone, Copy)]
+struct Filter {
+    family: u8,
+    protocol: u8,
+    destination: Option<IpAddr>,
+}
+
+/// Deletions under way.
+struct Deletions<'a> {
+    socket: &'a mut Socket,
+    bytes: Vec<u8>,
+    count: u32,
+    last: u32,
+    swept: &'a mut Swept,
+}
+
+impl Conntrack {
+    /// Delete the stale flows of a family and protocol; show up to `sample` of them.
+    pub fn delete_stale(&mut self, family: u8, protocol: u8, rules: &Rules, sample: usize) -> Result<Swept> {
+        let mut swept = Swept::default();
+        if rules.is_empty() {
+            return Ok(swept);
+        }
+        let addresses = rules.addresses();
+        let mut filters = vec![Filter { family, protocol, destination: None }];
+        if addresses.len() <= ASKED_ONE_BY_ONE {
+            filters = addresses.into_iter().map(|each| Filter { family, protocol, destination: Some(each) }).collect();
+        }
+        for filter in filters {
+            let mut deletions = Deletions::new(&mut self.deleting, &mut swept);
+            let mut filtered = true;
+            show(&mut self.listing, filter, |shown| {
+                deletions.swept.seen += 1;
+                let original = shown.flow.original;
+                filtered &= filter.destination.is_none_or(|wanted| wanted == original.destination.0);
+                if original.protocol == protocol && rules.is_stale(&shown.flow) {
+                    let family = shown.family;
+                    let (flow, name) = shown.name();
+                    if deletions.swept.sample.len() < sample {
+                        deletions.swept.sample.push(flow);
+                    }
+                    deletions.add(family, &name)?;
+                }
+                Ok(())
+            })?;
+            deletions.flush()?;
+            if !filtered {
+                break; // a kernel without filters has shown everything at once
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Every flow of a family and protocol, to one destination address or to all.
+    pub fn flows(&mut self, family: u8, protocol: u8, destination: Option<IpAddr>, mut see: impl FnMut(Flow)) -> Result<()> {
+        show(&mut self.listing, Filter { family, protocol, destination }, |shown| {
+            let (flow, _) = shown.name();
+            let original = flow.original;
+            if original.protocol == protocol && destination.is_none_or(|wanted| wanted == original.destination.0) {
+                see(flow);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Show every flow the filter lets through, and on an old kernel others too.
+fn show(socket: &mut Socket, filter: Filter, mut see: impl FnMut(Shown<'_>) -> Result<()>) -> Result<()> {
+    const WHAT: &str = "listing conntrack's flows";
+    let mut request = |filtered| {
+        let sequence = socket.sequences(1);
+        let mut bytes = Vec::new();
+        let header =
+            Header { kind: wire::GET, flags: libc::NLM_F_DUMP as u16, sequence, family: filter.family, resource: 0 };
+        message::append(&mut bytes, header, |body| {
+            if filtered {
+                filter.write(body);
+            }
+        });
+        // A dump that a resize of the table disturbs may miss flows; the next sweep finds them.
+        socket.dump(&bytes, sequence, WHAT, |message| Shown::read(&message).map_or(Ok(()), &mut see)).map(drop)
+    };
+    match request(true) {
+        // Refused before the first flow: a kernel that knows the attribute, but not these parts of it.
+        Err(error) if matches!(error.errno, libc::EINVAL | libc::EOPNOTSUPP) => request(false),
+        result => result,
+    }
+}
+
+impl Filter {
+    fn write(self, body: &mut Body<'_>) {
+        let flags = wire::BY_PROTOCOL | if self.destination.is_some() { wire::BY_DESTINATION } else { 0 };
+        body.nest(wire::ORIGINAL, |tuple| {
+            if let Some(destination) = self.destination {
+                tuple.nest(wire::TUPLE_ADDRESSES, |addresses| match destination {
+                    IpAddr::V4(address) => addresses.put(wire::DESTINATION_V4, &address.octets()),
+                    IpAddr::V6(address) => addresses.put(wire::DESTINATION_V6, &address.octets()),
+                });
+            }
+            tuple.nest(wire::TUPLE_PROTOCOL, |protocol| protocol.put(wire::PROTOCOL, &[self.protocol]));
+        });
+        body.nest(wire::FILTER, |filter| filter.put(wire::FILTER_ORIGINAL, &flags.to_ne_bytes()));
+    }
+}
+
+impl<'a> Deletions<'a> {
+    fn new(socket: &'a mut Socket, swept: &'a mut Swept) -> Self {
+        Self { socket, bytes: Vec::new(), count: 0, last: 0, swept }
+    }
+
+    /// Queue the deletion of one flow.
+    fn add(&mut self, family: u8, name: &Name<'_>) -> Result<()> {
+        self.last = self.socket.sequences(1);
+        let header = Header { kind: wire::DELETE, flags: libc::NLM_F_ACK as u16, sequence: self.last, family, resource: 0 };
+        message::append(&mut self.bytes, header, |body| {
+            body.nest(wire::ORIGINAL, |tuple| tuple.splice(name.original));
+            // Without its id a new flow of the same client, to the right endpoint, might be hit.
+            for (kind, content) in [(wire::ID, name.id), (wire::ZONE, name.zone)] {
+                if let Some(content) = content {
+                    body.put(kind, content);
+                }
+            }
+        });
+        self.count += 1;
+        if self.count == DELETIONS {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let refusals = self.socket.request(&self.bytes, self.last, |_| Ok(()))?;
+        let mut vanished = 0;
+        for (_, verdict) in refusals {
+            if verdict.errno != libc::ENOENT {
+                return Err(verdict.error("deleting a stale flow from conntrack"));
+            }
+            vanished += 1;
+        }
+        self.swept.deleted += u64::from(self.count) - vanished;
+        self.swept.vanished += vanished;
+        self.count = 0;
+        self.bytes.clear();
+        Ok(())
+    }
+}
