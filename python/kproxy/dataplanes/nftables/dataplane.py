@@ -91,6 +91,8 @@ class NftablesDataplane:
         committed.advance(outcome)
         self._is_fingerprint_due |= bool(transaction.prepare or transaction.closing)
         self._committer.put_off(transaction)
+        if transaction.closing:
+            self._note_fingerprint()
         return Applied(committed, transaction.limits)
 
     def settle(self) -> None:
@@ -100,16 +102,17 @@ class NftablesDataplane:
         except BatchRefused:
             self._is_stale = True
             raise
-        if self._is_fingerprint_due:
-            self._is_fingerprint_due = False
-            now = self._reader.fingerprint(self._committed.table)
-            self._is_stale |= self._watch.noticed(self._committed.table)
-            if not self._is_stale:  # else what was printed may be somebody else's
-                self._reader.note_fingerprint(self._committed.table, now)
+        self._note_fingerprint()
 
     def verify(self, committed: Committed, table: RoutingTable) -> Sequence[Difference]:
-        """Compare what is committed with a table, frontend by frontend."""
-        return differences(committed, table, Target(self.family, committed.table, self._schemas), self.options)
+        """Compare what is committed with a table. A read-back that agrees is known, route by route, from then on."""
+        target = Target(self.family, committed.table, self._schemas)
+        found = differences(committed, table, target, self.options)
+        if committed.found is not None and not found:
+            transaction = compile_changes(committed, Changes(None, table), self.options, target)
+            if not transaction.operations:
+                committed.advance(transaction.outcome)
+        return found
 
     def counters(self) -> Counters:
         """Read the counters. Raises KernelError."""
@@ -132,6 +135,15 @@ class NftablesDataplane:
             except _core.NetlinkError as error:
                 raise KernelError(f"table {name} cannot be looked for: {error.strerror}") from error
         self._committed = Committed()
+
+    def _note_fingerprint(self) -> None:
+        """Let a restart know our rules again by how nft prints them. Not urgent: without, it writes them once more."""
+        if self._is_fingerprint_due:
+            self._is_fingerprint_due = False
+            now = self._reader.fingerprint(self._committed.table)
+            self._is_stale |= self._watch.noticed(self._committed.table)
+            if not self._is_stale:  # else what was printed may be somebody else's
+                self._reader.note_fingerprint(self._committed.table, now)
 
     def close(self) -> None:
         """Let go of the sockets; the rules stay."""

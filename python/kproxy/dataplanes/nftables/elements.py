@@ -208,7 +208,10 @@ def schemas(family: Family, options: Options) -> dict[str, Schema]:
         Schema(layout.REFUSALS, (ID,), counter=True),
         Schema(layout.ABOUT, (ID,), (ID,)),
     ]
+    hashes = (SLOT, SLOT)  # any expression of four bytes: nft cannot print a set declared by jhash
     for kind, key in keys.items():
+        addresses = (source, destination) if kind is Kind.SERVICE else (source,)
+        client = (*(addresses if family is Family.IPV4 else hashes), PROTOCOL, PORT)
         found += [
             Schema(kind.shapes, key, (ID,)),
             Schema(kind.sets, key, (ID,), counter=True),
@@ -218,6 +221,6 @@ def schemas(family: Family, options: Options) -> dict[str, Schema]:
         for scope in Scope:
             found += [
                 Schema(kind.balancers(scope), (ID,), verdict=True),
-                Schema(kind.affinity(scope), (source, *key), (ID,), dynamic_size=options.affinity_size),
+                Schema(kind.affinity(scope), client, (ID,), dynamic_size=options.affinity_size),
             ]
     return {schema.name: schema for schema in found}

@@ -128,6 +128,9 @@ class Options(msgspec.Struct, frozen=True):
         return 1 << self.masquerade_bit
 
 
+_PORT: Final = "meta l4proto . th dport"
+
+
 class Words(msgspec.Struct, frozen=True):
     """The family's words in nft text."""
 
@@ -137,8 +140,17 @@ class Words(msgspec.Struct, frozen=True):
 
     def frontend(self, kind: Kind) -> str:
         """Return the expression that is a frontend's key."""
-        port = "meta l4proto . th dport"
-        return f"{self.ip} daddr . {port}" if kind is Kind.SERVICE else port
+        return f"{self.ip} daddr . {_PORT}" if kind is Kind.SERVICE else _PORT
+
+    def client(self, kind: Kind) -> str:
+        """Return the expression by which an affinity map knows a client at a frontend.
+
+        nft 1.0.6 aborts on an ``update`` whose key has more than sixteen bytes, so IPv6 addresses go in as two hashes.
+        """
+        addresses = f"{self.ip} saddr . {self.ip} daddr" if kind is Kind.SERVICE else f"{self.ip} saddr"
+        if self.family is Family.IPV4:
+            return f"{addresses} . {_PORT}"
+        return " . ".join((*(f"jhash {addresses} mod 4294967295 seed {seed:#x}" for seed in (1, 2)), _PORT))
 
 
 WORDS: Final = {

@@ -178,7 +178,7 @@ def balancer_chain(balancer: Balancer, kind: Kind, scope: Scope, words: Words) -
     missed = f"goto drop-{Reason.MISSED}"
     if not balancer.affinity:
         return (f"{sets} {pick} jump finish", missed)
-    client = f"{words.ip} saddr . {frontend}"
+    client = words.client(kind)
     memory = f"@{kind.affinity(scope)}"
     remember = f"update {memory} {{ {client} timeout {balancer.affinity}s : meta priority }}"
     forget = f"delete {memory} {{ {client} : meta priority }}"
