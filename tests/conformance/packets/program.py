@@ -30,6 +30,7 @@ def apply(plane: Dataplane, changes: Changes) -> None:
     answer = plane.commit(plane.compile(plane.read_back(), changes))
     if not isinstance(answer, Applied):
         raise KernelError(f"the kernel refused the table: {answer.words} ({', '.join(map(str, answer.blame))})")
+    plane.settle()
     differences = plane.verify(answer.committed, changes.after)
     if differences:
         raise KernelError(f"verify finds after the commit: {differences[0].what}")
