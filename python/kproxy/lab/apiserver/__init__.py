@@ -21,7 +21,7 @@ references and garbage collection, field ownership.
 - ``resources``: the kinds, as data
 - ``store``: objects as bytes, versions, history
 - ``target``, ``options``, ``selectors``, ``reading``: what a request asks for and brings
-- ``listing``, ``watching``: reading
+- ``listing``, ``watching``, ``table``: reading
 - ``writing``, ``patching``, ``defaults``, ``service_updates``, ``validation``, ``allocation``: changing
 - ``status``: errors as the API tells them
 - ``discovery``, ``openapi``: the documents clients look up

@@ -5,6 +5,7 @@ import asyncio
 import gzip
 from collections import deque
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,7 @@ from kproxy.lab.apiserver.status import (
     too_large_body,
 )
 from kproxy.lab.apiserver.store import Store, Stored
+from kproxy.lab.apiserver.table import as_table, wants_table
 from kproxy.lab.apiserver.target import Target, parse_target
 from kproxy.lab.apiserver.watching import Watch
 from kproxy.lab.apiserver.writing import Writer
@@ -131,7 +133,7 @@ class Handlers:
             case "watch":
                 return await self._watch(request, target)
             case "get":
-                return self._get(target)
+                return self._get(request, target)
             case "create" if not target.name:
                 return self._object(
                     target.resource, self.writer.create(target, await _body(request), dry_run=_dry(request)), 201
@@ -155,10 +157,12 @@ class Handlers:
                 return await self._delete_collection(request, target)
         raise method_not_allowed(target.resource, verb)
 
-    def _get(self, target: Target) -> web.Response:
+    def _get(self, request: web.Request, target: Target) -> web.Response:
         stored = self.store.get(target.resource, target.namespace, target.name)
         if stored is None:
             raise not_found(target.resource, target.name)
+        if _tabular(request):
+            return json_answer(as_table(target.resource, target.resource.head + stored.body))
         return self._object(target.resource, stored, 200)
 
     @staticmethod
@@ -169,6 +173,8 @@ class Handlers:
     async def _list(self, request: web.Request, target: Target) -> web.Response:
         options = read_options(request.query, target.resource, streaming=self.faults.streaming_lists)
         body = await list_body(self.store, target.resource, target.namespace, options, self._patience)
+        if _tabular(request):
+            body = as_table(target.resource, body)
         if self.faults.take("garble"):
             body = body[: len(body) // 2] + b"\x00garbled\x00"
         if len(body) > GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
@@ -194,7 +200,10 @@ class Handlers:
 
     async def _watch(self, request: web.Request, target: Target) -> web.StreamResponse:
         options = read_options(request.query, target.resource, streaming=self.faults.streaming_lists)
-        watch = Watch(self.store, target.resource, target.namespace, options, self.faults, self._period)
+        render = partial(as_table, target.resource) if _tabular(request) else None
+        watch = Watch(
+            self.store, target.resource, target.namespace, options, self.faults, bookmark_period=self._period, render=render
+        )
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -234,6 +243,10 @@ def _error(error: ApiError) -> web.Response:
 def _half(chunk: bytes) -> bytes:
     """Return half of the chunk's first line."""
     return chunk[: max(1, chunk.find(b"\n") // 2)]
+
+
+def _tabular(request: web.Request) -> bool:
+    return wants_table(request.headers.get("Accept", ""))
 
 
 def _dry(request: web.Request) -> bool:

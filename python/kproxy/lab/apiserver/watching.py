@@ -10,7 +10,7 @@ falls behind the window is cut off and has to resume, as upstream does it.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
@@ -32,8 +32,17 @@ class Watch:
     """One watch in progress. Iterate over ``stream()`` for the lines to write."""
 
     def __init__(
-        self, store: Store, resource: Resource, namespace: str, options: ListOptions, faults: Faults, bookmark_period: float
+        self,
+        store: Store,
+        resource: Resource,
+        namespace: str,
+        options: ListOptions,
+        faults: Faults,
+        *,
+        bookmark_period: float,
+        render: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        """``render`` turns an encoded object into what the client wants to see instead."""
         self._store = store
         self._collection: Collection = store.of(resource)
         self._resource = resource
@@ -42,6 +51,7 @@ class Watch:
         self._options = options
         self._faults = faults
         self._period = bookmark_period
+        self._render = render
         self._asked = watch_version(options, resource)
         timeout = float(options.timeout or MIN_REQUEST_TIMEOUT * (1 + random.random()))  # noqa: S311 - jitter
         self._deadline = time.monotonic() + timeout
@@ -136,7 +146,8 @@ class Watch:
         return b""
 
     def _event(self, kind: bytes, item: Stored) -> bytes:
-        return _line(kind, self._head + item.body)
+        body = self._head + item.body
+        return _line(kind, self._render(body) if self._render else body)
 
     def _bookmark(self, *, initial_events_end: bool = False) -> bytes:
         annotations = f'"annotations":{{"{INITIAL_EVENTS_END}":"true"}},' if initial_events_end else ""
