@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Area options: command line and file."""
 
+import os
 import re
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,15 @@ from kproxy.config.defaults import for_platform
 from kproxy.config.durations import parse_duration
 from kproxy.config.effective import effective
 from kproxy.config.live import End, judge
-from kproxy.config.loading import load, override_hostname
+from kproxy.config.loading import complete, load, override_hostname
 from kproxy.table.errors import ConfigError
 
-_FILE = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n"
+_FILE = """apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+conntrack: {{maxPerCore: 0}}
+kproxy: {{manifests: {manifests}}}
+"""
 
 
 def _loads(text: str) -> bool:
@@ -53,8 +62,11 @@ def _flags(given: dict[str, Any], expect: dict[str, Any]) -> None:
 
 def _change(action: str, file: Path) -> str | None:
     """Do to a file what upstream's own test does, and return what it then holds."""
-    if re.search(r"remove|delete|rename|move", action):
+    if re.search(r"remove|delete", action):
         file.unlink()
+        return None
+    if re.search(r"rename|move", action):
+        file.rename(file.with_suffix(".moved"))
         return None
     with file.open("a", encoding="utf-8") as opened:
         opened.write("append fake content")
@@ -62,14 +74,46 @@ def _change(action: str, file: Path) -> str | None:
 
 
 def _action(given: dict[str, Any], expect: dict[str, Any]) -> None:
+    """Judge the change; where namespaces can be made, a real process must end accordingly as well."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "config.yaml")
-        file.write_text(_FILE, encoding="utf-8")
-        start = load([f"--config={file}"])
+        file, manifests = Path(folder, "config.yaml"), Path(folder, "manifests")
+        manifests.mkdir()
+        file.write_text(_FILE.format(manifests=manifests), encoding="utf-8")
+        start = complete(load([f"--config={file}"]), nftables_works=True)
+        if os.geteuid() == 0:
+            _run_process(file, given["action"], expect)
+            file.write_text(_FILE.format(manifests=manifests), encoding="utf-8")
         decision = judge(start, _change(given["action"], file))
     assert isinstance(decision, End) == expect["exits"], decision
     if isinstance(decision, End):
         assert expect.get("errorContains", "") in decision.words, decision.words
+
+
+def _run_process(file: Path, action: str, expect: dict[str, Any]) -> None:
+    """Start kproxy in a network namespace of its own, change the file once it is ready, and see how it ends."""
+    log = file.with_suffix(".log")
+    within = float(expect.get("withinSeconds", 10))
+    arguments = ["unshare", "--net", sys.executable, "-m", "kproxy", f"--config={file}"]
+    with log.open("w", encoding="utf-8") as written, subprocess.Popen(arguments, stderr=written) as process:
+        try:
+            _wait_for("ready:", log, process)
+            _change(action, file)
+            code = process.wait(timeout=within)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            process.kill()
+    words = log.read_text(encoding="utf-8")
+    assert (code not in (0, None)) == expect["exits"], f"exit code {code}: {words}"
+    assert expect.get("errorContains", "") in words, words
+
+
+def _wait_for(word: str, log: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while word not in log.read_text(encoding="utf-8"):
+        assert process.poll() is None, f"it ended before it was ready: {log.read_text(encoding='utf-8')}"
+        assert time.monotonic() < deadline, f"it was not ready in time: {log.read_text(encoding='utf-8')}"
+        time.sleep(0.05)
 
 
 def run(case: dict[str, Any]) -> None:
