@@ -13,6 +13,7 @@ from kproxy.objects.service import Service
 from kproxy.objects.servicecidr import ServiceCIDR, ServiceCIDRSpec
 from kproxy.routing.router import Router
 from kproxy.routing.settings import Settings
+from kproxy.table.addresses import canonical_address
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family, Mode
 
@@ -68,7 +69,10 @@ def node(mapping: Case) -> Node:
 
 def host(mapping: Case) -> Host:
     """Read a node's addresses: all on one interface, beside the loopback ones."""
-    own = {HostAddress("eth0", address, 128 if ":" in address else 32) for address in mapping.get("addresses") or ()}
+    own = {
+        HostAddress("eth0", canonical_address(address), 128 if ":" in address else 32)
+        for address in mapping.get("addresses") or ()
+    }
     return Host(tuple(sorted({*own, *LOOPBACK})))
 
 

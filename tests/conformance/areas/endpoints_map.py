@@ -63,7 +63,7 @@ def _events(given: dict[str, Any]) -> list[Event]:
 def _service(name: str, index: int, manifests: list[Manifest]) -> Manifest:
     namespace, _, short = name.partition("/")
     own = [one for one in manifests if endpointslice_service(one) == name]
-    ports = {(port["name"], port.get("protocol", "TCP")): None for one in own for port in one["ports"] or ()}
+    ports = {(port.get("name"), port.get("protocol", "TCP")): None for one in own for port in one["ports"] or ()}
     families = list(dict.fromkeys(one["addressType"] for one in own))
     addresses = {"IPv4": f"172.30.{index}.1", "IPv6": f"fd00:172:30::{index + 1}"}
     return {

@@ -20,7 +20,7 @@ def run(case: dict[str, Any]) -> None:
     router.apply(SYNCED)
     served = []
     for step in given["steps"]:
-        labelled = {"create with label": True, "add label": True, "create without label": False, "remove label": False}[step]
+        labelled = "without" not in step and not step.startswith("remove")
         label = given["label"] if labelled else {}
         router.apply([Upsert(service(_service(label if "Service" in given["labelled"] else {})))])
         router.apply([Upsert(endpointslice(_slice(label if "EndpointSlice" in given["labelled"] else {})))])
