@@ -68,6 +68,6 @@ def _command(name: str, arguments: Sequence[str]) -> int:
     if name == "version":
         print(f"kproxy {__version__}")
         return 0
-    module = importlib.import_module("kproxy.lab" if name == "lab" else f"kproxy.cli.{name}")
+    module = importlib.import_module("kproxy.lab.command" if name == "lab" else f"kproxy.cli.{name}")
     code: int = module.main(arguments)
     return code

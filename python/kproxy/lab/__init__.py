@@ -6,5 +6,5 @@
 - ``apiserver``: an API server that behaves like a real one
 - ``controllers``: what a cluster's own controllers would do: Deployments to Pods to EndpointSlices, balancers' addresses
 - ``processes``, ``client``: programs on a host, HTTP from a host
-- ``cluster``, ``demo``: all of it together, with a kproxy on every node
+- ``cluster``, ``demo``, ``command``: all of it together, with a kproxy on every node
 """

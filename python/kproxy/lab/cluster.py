@@ -97,6 +97,7 @@ class Cluster:
             "--conntrack-max-per-core=0",  # the machine's limits are not the lab's to change
             "--conntrack-tcp-timeout-established=0s",
             "--conntrack-tcp-timeout-close-wait=0s",
+            "--iptables-min-sync-period=1ms",  # every change at once, so that its way can be timed
             "--oom-score-adj=0",
             *self._flags,
         )

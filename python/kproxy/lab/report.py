@@ -19,7 +19,7 @@ def answers(tally: Tally, plan: Dial) -> str:
     """Say who answered: ``catalog-1 26 · catalog-2 24``, with the share each should have had."""
     total = max(tally.servers.total(), 1)
     parts = [
-        f"{name.rpartition('-')[2]} {bar(count / total)}{100 * count / total:3.0f} %"
+        f"{name.rpartition('-')[2]} {bar(count / total)} {100 * count / total:.0f} %"
         for name, count in sorted(tally.servers.items())
     ]
     expected = "one per client" if plan.sticky else f"{100 / max(len(plan.servers), 1):.0f} % each"
