@@ -155,7 +155,7 @@ async def test_a_watch_in_which_nothing_comes_is_opened_anew(server: ApiServer) 
     """Where bookmarks were seen, silence means that nobody is there."""
     async with following(server) as told:
         await told.until_synced()
-        await asyncio.sleep(0.3)  # a bookmark
+        await asyncio.sleep(1.0)  # a bookmark or five
         server.faults.stalled = True
         server.requests.clear()
         for _ in range(200):

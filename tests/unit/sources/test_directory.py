@@ -4,12 +4,12 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from kproxy.objects.events import Broken
+from kproxy.objects.events import Broken, Event
 from kproxy.sources import directory
 from kproxy.sources.directory import DirectorySource
 from kproxy.sources.watches import watches_of
@@ -30,6 +30,19 @@ class Directory(Told):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self._news = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        super().__call__(event)
+        self._news.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something was told."""
+        async with asyncio.timeout(10):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
 
     def write(self, name: str, text: str) -> None:
         """Write a file in place."""
@@ -43,9 +56,7 @@ class Directory(Told):
 
     async def tells(self, *expected: str) -> None:
         """Wait until so much was told, and compare."""
-        async with asyncio.timeout(10):
-            while len(self.events) < len(expected):  # noqa: ASYNC110 - the source knows of no Event of ours
-                await asyncio.sleep(0.005)
+        await self.until(lambda: len(self.events) >= len(expected))
         await asyncio.sleep(0.03)
         assert self.take() == list(expected)
 
@@ -54,9 +65,14 @@ class Directory(Told):
         await asyncio.sleep(0.05)
         assert self.take() == []
 
-    def mend(self, key: str) -> str:
-        """Return the last words about a bad thing."""
-        return [event.mend for event in self.events if isinstance(event, Broken) and event.key == key][-1]
+    async def mend(self, key: str) -> str:
+        """Wait for words about a bad thing and return them."""
+
+        def words() -> list[str]:
+            return [event.mend for event in self.events if isinstance(event, Broken) and event.key == key]
+
+        await self.until(lambda: bool(words()))
+        return words()[-1]
 
 
 @contextlib.asynccontextmanager
@@ -192,8 +208,7 @@ async def test_a_file_that_turns_bad_keeps_its_last_good_content(tmp_path: Path)
     async with running(tmp_path) as told:
         await told.tells("+default/a", *ALL_SYNCED)
         told.write("a.yaml", service("a").replace("}", "", 1))
-        await asyncio.sleep(0.05)
-        mend = told.mend(f"{tmp_path}/a.yaml")
+        mend = await told.mend(f"{tmp_path}/a.yaml")
         assert mend.startswith(f"{tmp_path}/a.yaml line 3: ")
         await told.tells(f"broken {tmp_path}/a.yaml")
         told.write("b.yaml", service("b"))
@@ -219,8 +234,7 @@ async def test_an_object_in_two_files_counts_from_the_first(tmp_path: Path) -> N
     async with running(tmp_path) as told:
         await told.tells("+default/web", *ALL_SYNCED)
         told.write("a.yaml", service("web", "10.96.0.1"))
-        await asyncio.sleep(0.05)
-        assert f"is in {tmp_path}/a.yaml, which counts, and in b.yaml: remove it there" in told.mend("default/web")
+        assert f"is in {tmp_path}/a.yaml, which counts, and in b.yaml: remove it there" in await told.mend("default/web")
         await told.tells("+default/web", "broken default/web")
         told.write("b.yaml", service("web", "10.96.0.3"))
         await told.tells_nothing()
@@ -236,8 +250,7 @@ async def test_a_dangling_link_is_named_and_keeps_what_it_said(tmp_path: Path) -
         await told.tells("+default/a", *ALL_SYNCED)
         (tmp_path / "a.yaml").unlink()
         (tmp_path / "a.yaml").symlink_to("nowhere")
-        await asyncio.sleep(0.05)
-        assert "is a link to nothing" in told.mend(f"{tmp_path}/a.yaml")
+        assert "is a link to nothing" in await told.mend(f"{tmp_path}/a.yaml")
         await told.tells(f"broken {tmp_path}/a.yaml")
         (tmp_path / "a.yaml").unlink()
         await told.tells("-default/a", f"mended {tmp_path}/a.yaml")
