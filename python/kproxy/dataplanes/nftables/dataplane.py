@@ -62,6 +62,7 @@ class NftablesDataplane:
     def read_back(self) -> Committed:
         """Read what of ours the kernel holds. Raises KernelError."""
         self._committer.forget()
+        self._watch.noticed(self._committed.table)  # whatever it was: the reading will show it
         self._committed = self._reader.read()
         self._is_stale = False
         return self._committed
