@@ -9,7 +9,7 @@ from typing import Final
 
 from kproxy.lab.cluster import API_URL, Cluster
 from kproxy.lab.dial import Tally, dial_many, dial_until
-from kproxy.lab.histogram import Histogram
+from kproxy.lab.histogram import Histogram, counter
 from kproxy.lab.plan import Dial, dials
 from kproxy.lab.report import dial_table
 
@@ -90,10 +90,12 @@ async def _latency(cluster: Cluster) -> Iterable[str]:
     """Tell how long it took from the API's change to the kernel, from the daemons' own histograms."""
     lines = ["From an event's bytes at the daemon to the kernel's yes:"]
     for node in cluster.topology.nodes:
-        histogram = Histogram.read(await cluster.metrics(node), "kproxy_change_duration_seconds", station="total")
+        scrape = await cluster.metrics(node)
+        histogram = Histogram.read(scrape, "kproxy_change_duration_seconds", station="total")
         lines.append(
             f"  {node.name}: {histogram.count} changes, p50 {1000 * histogram.quantile(0.5):.1f} ms, "
-            f"p99 {1000 * histogram.quantile(0.99):.1f} ms"
+            f"p99 {1000 * histogram.quantile(0.99):.1f} ms; "
+            f"{counter(scrape, 'kproxy_refused_packets_total'):.0f} packets met reject or drop"
         )
     return lines
 

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     tear: int | None = None
     half_line: int | None = None
     garble: int | None = None
+    tear_list: int | None = None
     failures: Sequence[Failure] | None = None
 
 
@@ -41,7 +42,8 @@ class Faults:
 
     ``delay``: seconds before each answer. ``bookmarks``, ``streaming_lists``: off, the server is one that lacks them.
     ``tear``: so many events to come are cut in the middle and the connection with them. ``half_line``: likewise, but the
-    stream ends as if all were well. ``garble``: so many lists to come are not JSON.
+    stream ends as if all were well. ``garble``: so many lists to come are not JSON. ``tear_list``: so many lists to come
+    break off in the middle, and the connection with them.
     """
 
     def __init__(self) -> None:
@@ -51,6 +53,7 @@ class Faults:
         self.tear = 0
         self.half_line = 0
         self.garble = 0
+        self.tear_list = 0
         self.failures: list[Failure] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -75,7 +78,7 @@ class Faults:
 
     def apply(self, settings: Settings) -> None:
         """Take over what was asked for from outside."""
-        for name in ("delay", "bookmarks", "streaming_lists", "stalled", "tear", "half_line", "garble"):
+        for name in ("delay", "bookmarks", "streaming_lists", "stalled", "tear", "half_line", "garble", "tear_list"):
             value = getattr(settings, name)
             if value is not None:
                 setattr(self, name, value)
@@ -92,6 +95,7 @@ class Faults:
             tear=self.tear,
             half_line=self.half_line,
             garble=self.garble,
+            tear_list=self.tear_list,
             failures=tuple(self.failures),
         )
 

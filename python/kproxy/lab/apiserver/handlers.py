@@ -170,13 +170,15 @@ class Handlers:
         body = resource.head + value.body if isinstance(value, Stored) else msgspec.json.encode(value)
         return json_answer(body + b"\n", code)
 
-    async def _list(self, request: web.Request, target: Target) -> web.Response:
+    async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
         options = read_options(request.query, target.resource, streaming=self.faults.streaming_lists)
         body = await list_body(self.store, target.resource, target.namespace, options, self._patience)
         if _tabular(request):
             body = as_table(target.resource, body)
         if self.faults.take("garble"):
             body = body[: len(body) // 2] + b"\x00garbled\x00"
+        if self.faults.take("tear_list"):
+            return await _torn(request, body)
         if len(body) > GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
             packed = await asyncio.to_thread(gzip.compress, body, 1)
             return json_answer(packed, headers={"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
@@ -238,6 +240,16 @@ def json_answer(body: bytes, code: int = 200, headers: Mapping[str, str] | None 
 
 def _error(error: ApiError) -> web.Response:
     return json_answer(msgspec.json.encode(error.status), error.code, error.headers)
+
+
+async def _torn(request: web.Request, body: bytes) -> web.StreamResponse:
+    """Announce a whole body, send half of it and hang up."""
+    response = web.StreamResponse(headers={"Content-Type": JSON, "Content-Length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response
 
 
 def _half(chunk: bytes) -> bytes:

@@ -26,6 +26,17 @@ SNAPSHOTS_KEPT: Final = 8
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")  # so that equal content is equal bytes
 
 
+class Identity(msgspec.Struct, rename="camel"):
+    """What an object keeps for life; loosely typed, as the lab may hold malformed objects."""
+
+    uid: Any = ""
+    creation_timestamp: Any = None
+
+
+class _Identified(msgspec.Struct):
+    metadata: Identity
+
+
 class Stored(msgspec.Struct, frozen=True):
     """One version of one object. ``body`` is its JSON after ``kind`` and ``apiVersion``, closing brace included."""
 
@@ -40,6 +51,11 @@ class Stored(msgspec.Struct, frozen=True):
         """Return the object, without kind and apiVersion: a fresh copy that the caller may change."""
         decoded: dict[str, Any] = msgspec.json.decode(b"{" + self.body)
         return decoded
+
+    @property
+    def identity(self) -> Identity:
+        """Return what the object keeps for life, without decoding the rest."""
+        return msgspec.json.decode(b"{" + self.body, type=_Identified).metadata
 
     def stamped(self, version: int) -> "Stored":
         """Return the same object with another resourceVersion."""
@@ -156,7 +172,7 @@ class Store:
             key=key,
             version=self.version,
             body=_stamp(self.version) + body,
-            labels=metadata.get("labels") or {},
+            labels=labels if isinstance(labels := metadata.get("labels"), dict) else {},
             fields={label: field(value, label) for label in resource.field_labels},
         )
         collection.objects[key] = after

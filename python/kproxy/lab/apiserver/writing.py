@@ -50,11 +50,10 @@ class Writer:
             metadata.setdefault("namespace", "default")
         before = self._store.get(resource, metadata.get("namespace", ""), metadata["name"])
         if before is not None:
-            old = before.value
-            known = old["metadata"]
-            metadata.update({name: known[name] for name in ("uid", "creationTimestamp") if name in known})
+            known = before.identity
+            metadata |= {"uid": known.uid, "creationTimestamp": known.creation_timestamp}
             if resource is SERVICE and not raw:
-                carry_over(value, old)
+                carry_over(value, before.value)
         _identify(metadata)
         if not raw:
             fill(resource, value, self._allocator)
@@ -64,16 +63,16 @@ class Writer:
     def create(self, target: Target, value: JsonObject, *, dry_run: bool = False) -> Stored | JsonObject:
         """POST: a new object, named by its metadata or with a generated name."""
         resource, metadata = target.resource, self._metadata(target, value)
-        for name in (*_SYSTEM, "resourceVersion"):
-            if name == "resourceVersion" and metadata.get(name):
-                raise bad_request("resourceVersion should not be set on objects to be created")
+        if metadata.pop("resourceVersion", None):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        for name in _SYSTEM:
             metadata.pop(name, None)
         _identify(metadata)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"][:58] + "".join(random.choices(_SUFFIX, k=5))  # noqa: S311
         require_shape(resource, value)
         self._require_namespace(target)
-        if resource.status and resource is SERVICE:
+        if resource is SERVICE:
             value.pop("status", None)
         self._check(resource, value, None)
         if self._store.get(resource, target.namespace, metadata["name"]) is not None:
@@ -118,7 +117,7 @@ class Writer:
         stored = self._store.get(resource, target.namespace, target.name)
         if stored is None:
             raise not_found(resource, target.name)
-        uid = stored.value["metadata"].get("uid", "")
+        uid = stored.identity.uid
         for name, now in (("uid", uid), ("resourceVersion", str(stored.version))):
             wanted = preconditions.get(name)
             if wanted and wanted != now:
