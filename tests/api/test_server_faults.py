@@ -107,6 +107,17 @@ async def test_a_list_can_be_garbled(server: ApiServer, http: aiohttp.ClientSess
     assert (await get(http, SERVICES))[1]["items"]
 
 
+async def test_a_list_can_be_torn(server: ApiServer, http: aiohttp.ClientSession) -> None:
+    """Half of what Content-Length announces comes, then nobody is there."""
+    server.put(service("web"))
+    server.faults.tear_list = 1
+
+    async with http.get(SERVICES) as answer:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+    assert (await get(http, SERVICES))[1]["items"]
+
+
 async def test_malformed_objects_can_be_stored(server: ApiServer, http: aiohttp.ClientSession) -> None:
     """What a real server would refuse can stand in a list and in a watch as it is."""
     broken = service("broken", ports="eighty")
@@ -115,6 +126,11 @@ async def test_malformed_objects_can_be_stored(server: ApiServer, http: aiohttp.
     assert (await get(http, SERVICES))[1]["items"][0]["spec"] == {"ports": "eighty"}
     async with watching(http, SERVICES) as watch:
         assert (await watch.next())["object"]["spec"] == {"ports": "eighty"}
+    broken["metadata"]["labels"] = 7
+    server.put(broken, raw=True)
+    assert (await get(http, SERVICES, labelSelector="!a"))[1]["items"][0]["metadata"]["labels"] == 7
+    uid = (server.get("Service", "broken") or {})["metadata"]["uid"]
+    assert server.put(service("broken"))["metadata"]["uid"] == uid
 
 
 async def test_watches_can_be_ended_and_cut(server: ApiServer, http: aiohttp.ClientSession) -> None:
