@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The door to the kernel's connection tracker: list flows, delete the stale ones.
 
-What is stale is decided in ``routing.stale``; here its answer, plain sets, meets the flows. ``_core`` goes through them once,
-in constant memory: the kernel filters by protocol and, where few addresses are looked for, by destination; what goes is
-deleted by its own id, so that a new flow of the same client is never hit. A million flows take a second or less, so it
+What is stale is decided in ``routing.stale``; here its answer, plain sets, meets the flows. ``_core`` goes through them
+once, in constant memory: the kernel filters by protocol and, where few addresses are looked for, by destination. What goes
+is deleted by its own id, so that a new flow of the same client is never hit. A million flows take a second or so: this
 belongs in a thread of its own.
 """
 
 import errno
+import logging
 import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, TypeAlias
+from typing import Protocol as Shape
 
 import msgspec
 
@@ -22,9 +24,23 @@ from kproxy.table.terms import Family, Protocol
 
 Destination: TypeAlias = tuple[str, int]  # an address and a port
 
+log: Final = logging.getLogger(__name__)
+
 _FAMILIES: Final = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _PROTOCOLS: Final = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 _MISSING: Final = {errno.EINVAL, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP}
+
+
+class Stale(Shape):
+    """What to look for, as ``routing.stale`` says it; both families may be in it."""
+
+    @property
+    def serving(self) -> Mapping[Destination, Collection[str]]:
+        """For each destination the endpoints (``address:port``) whose flows are kept."""
+
+    @property
+    def gone(self) -> Collection[Destination]:
+        """Destinations that are no frontend any more."""
 
 
 class TrackedFlow(msgspec.Struct, frozen=True):
@@ -66,28 +82,33 @@ class Conntrack:
         except _core.NetlinkError as error:
             raise refused(error) from error
 
+    def cut(self, family: Family, stale: Stale) -> int:
+        """Delete one family's stale UDP flows and return how many. The log names the first few."""
+        swept = self.delete_stale(family, stale.serving, stale.gone)
+        for flow in swept.sample:
+            log.debug("stale flow deleted: %s", flow)
+        return swept.deleted
+
     def delete_stale(
         self,
+        family: Family,
         serving: Mapping[Destination, Collection[str]],
-        gone: Iterable[Destination] = (),
+        gone: Collection[Destination] = (),
         *,
         protocol: Protocol = Protocol.UDP,
         sample: int = 10,
     ) -> Swept:
-        """Delete flows whose answers come from nobody who serves any more, in both families.
+        """Delete flows whose answers come from nobody who serves any more. Destinations of the other family do not count.
 
         ``serving`` maps a destination to the endpoints (``address:port``) whose flows are kept. Flows to a destination in
         ``gone`` are deleted where they had been translated. Flows to all other destinations are left alone.
         """
-        swept = Swept()
-        for family, rules in _rules(serving, gone).items():
-            try:
-                seen, deleted, flows = self._conntrack.delete_stale(_FAMILIES[family], _PROTOCOLS[protocol], rules, sample)
-            except _core.NetlinkError as error:
-                raise _refused(error) from error
-            shown = (*swept.sample, *(TrackedFlow(*flow) for flow in flows))[:sample]
-            swept = Swept(swept.seen + seen, swept.deleted + deleted, shown)
-        return swept
+        rules = flow_rules(family, serving, gone)
+        try:
+            seen, deleted, flows = self._conntrack.delete_stale(_FAMILIES[family], _PROTOCOLS[protocol], rules, sample)
+        except _core.NetlinkError as error:
+            raise _refused(error) from error
+        return Swept(seen, deleted, tuple(TrackedFlow(*flow) for flow in flows))
 
     def flows(self, family: Family, protocol: Protocol, destination: str | None = None) -> list[TrackedFlow]:
         """Return the flows of a family and protocol, to one destination address or to all."""
@@ -105,16 +126,18 @@ def _refused(error: _core.NetlinkError) -> KernelError:
     return refused(error)
 
 
-def _rules(serving: Mapping[Destination, Collection[str]], gone: Iterable[Destination]) -> dict[Family, _core.FlowRules]:
-    """Return the rules of each family that is looked for. Destinations with one set of endpoints share it."""
-    rules: dict[Family, _core.FlowRules] = {}
-    shared: dict[tuple[Family, int], tuple[Collection[str], list[bytes]]] = {}
-    for destination, endpoints in serving.items():
-        shared.setdefault((family_of(destination[0]), id(endpoints)), (endpoints, []))[1].append(_pack(*destination))
-    for (family, _), (endpoints, destinations) in shared.items():
-        rules.setdefault(family, _core.FlowRules()).serve(destinations, [_pack_endpoint(each) for each in endpoints])
-    for address, port in gone:
-        rules.setdefault(family_of(address), _core.FlowRules()).gone([_pack(address, port)])
+def flow_rules(
+    family: Family, serving: Mapping[Destination, Collection[str]], gone: Collection[Destination]
+) -> _core.FlowRules:
+    """Return the rules of one family in the core's form. Destinations with one and the same set of endpoints share it."""
+    rules = _core.FlowRules()
+    shared: dict[int, tuple[Collection[str], list[bytes]]] = {}
+    for (address, port), endpoints in serving.items():
+        if family_of(address) is family:
+            shared.setdefault(id(endpoints), (endpoints, []))[1].append(_pack(address, port))
+    for endpoints, destinations in shared.values():
+        rules.serve(destinations, [_pack_endpoint(each) for each in endpoints])
+    rules.gone([_pack(address, port) for address, port in gone if family_of(address) is family])
     return rules
 
 
