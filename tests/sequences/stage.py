@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from kproxy.dataplanes.contract import Applied, Committed, Dataplane
+from kproxy.kernel.conntrack import Conntrack
 from kproxy.objects.events import Event, Host, HostAddress, Kind, Synced
 from kproxy.routing.router import Router
 from kproxy.routing.settings import Settings
+from kproxy.routing.stale import cleanup
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes
 from kproxy.table.terms import Family, Mode, Protocol
@@ -35,6 +37,7 @@ class Stage:
         self.router = Router(self.settings)
         self.planes: list[Dataplane] = []
         self.committed: dict[Family, Committed] = {}
+        self.conntrack = Conntrack()
         self.start_dataplanes()
 
     def start_dataplanes(self) -> None:
@@ -76,6 +79,8 @@ class Stage:
             differences = plane.verify(answer.committed, changes.after)
             if differences:
                 raise KernelError(differences[0].what)
+        stale = cleanup(changes.before, changes.after, changes.services)
+        self.conntrack.delete_stale(stale.serving, stale.gone)
         return operations
 
     def dial(
