@@ -39,6 +39,8 @@ def dial_forever(bed: Bed, address: str, counts: memoryview) -> None:
             began = time.monotonic()
             try:
                 client.connect((address, 80))
+            except ConnectionResetError:
+                pass  # established, then reset by the server before connect() could say so; a refused SYN is another error
             except OSError:
                 counts[1] += 1
             if time.monotonic() - began > SLOW:
