@@ -43,7 +43,7 @@ class NftablesDataplane:
         self.family = family
         self.options = Options(masquerade_bit, affinity_size)
         self._schemas = schemas(family, self.options)
-        self._nft = Nft(noticed=Watch.ended)
+        self._nft = Nft(noticed=lambda process: Watch.ended(NUMBERS[family], process))
         self._socket = _core.NftSocket()
         Watch.own(self._socket.portid)
         self._watch = Watch(NUMBERS[family])

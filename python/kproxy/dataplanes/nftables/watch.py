@@ -20,7 +20,7 @@ class Watch:
     _ports: Final[set[int]] = set()
 
     def __init__(self, family: int) -> None:
-        self._family = family
+        self.family = family
         self.monitor = _core.NftMonitor(sorted(self._ports))
         self._all.add(self)
 
@@ -32,15 +32,20 @@ class Watch:
             watch.monitor.ignore(port)
 
     @classmethod
-    def ended(cls, process: int) -> None:
-        """Take for ours what a process of ours, which has ended, has done; its number may be somebody else's next."""
+    def ended(cls, family: int, process: int) -> None:
+        """Take for ours what a process of ours, which has ended, has done; its number may be somebody else's next.
+
+        Only watches of its family are told: the others look at no table of that family, and heeding makes a watch judge what
+        it has queued, which may be the doing of its own family's process that runs in another thread and has not ended yet.
+        """
         for watch in cls._all:
-            watch.monitor.ignore(process)
-            watch.monitor.heed(process)
+            if watch.family == family:
+                watch.monitor.ignore(process)
+                watch.monitor.heed(process)
 
     def noticed(self, table: str) -> bool:
         """Tell whether others have changed the table since the last call."""
-        return any(name == _LOST or (family == self._family and name == table) for family, name, _ in self.monitor.poll())
+        return any(name == _LOST or (family == self.family and name == table) for family, name, _ in self.monitor.poll())
 
     def close(self) -> None:
         """Stop listening."""
