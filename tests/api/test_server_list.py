@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists: shapes, versions and pages."""
 
+import asyncio
 import base64
 import json
 
@@ -178,6 +179,20 @@ async def test_a_forgotten_exact_version_is_gone(server: ApiServer, http: aiohtt
 
     assert (status, body["reason"], body["status"], body["kind"]) == (410, "Expired", "Failure", "Status")
     assert body["message"] == "The resourceVersion for the provided list is too old."
+
+
+async def test_a_version_that_comes_is_waited_for() -> None:
+    """NotOlderThan answers with the newest version once the one asked for exists."""
+    async with ApiServer(patience=5) as server, aiohttp.ClientSession(server.url) as http:
+        future = server.store.version + 1
+        query = {"resourceVersion": str(future), "resourceVersionMatch": "NotOlderThan"}
+        asked = asyncio.create_task(get(http, SERVICES, **query))
+        await asyncio.sleep(0.05)
+        assert not asked.done()
+        server.put(service("web"))
+        status, body = await asked
+
+    assert (status, names(body), body["metadata"]["resourceVersion"]) == (200, ["web"], str(future))
 
 
 @pytest.mark.parametrize("match", ["NotOlderThan", "Exact"])

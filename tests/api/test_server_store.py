@@ -17,7 +17,7 @@ from kproxy.lab.apiserver.selectors import Selector, parse_labels
 from kproxy.lab.apiserver.status import ApiError
 from kproxy.lab.apiserver.store import Store
 from kproxy.lab.apiserver.watching import Watch
-from tests.api.wire import service
+from tests.api.wire import JsonObject, service
 
 NAMES = ("a", "b", "c")
 VERBS = ("put", "put", "remove", "node")
@@ -107,6 +107,53 @@ def test_a_watch_from_any_version_leads_to_the_present(steps: list[tuple[str, st
 
     for version, then in worlds.items():
         assert asyncio.run(replay(store, selected(then), version, selector)) == selected(worlds[store.version])
+
+
+async def test_the_end_mark_tells_the_version_of_the_list() -> None:
+    """What changes while a streaming list is being sent comes after its end mark, and the mark does not include it.
+
+    Source: storage/cacher/cacher.go, setInitialEventsEndBookmarkIfRequested.
+    """
+    store = Store()
+    store.write(SERVICE, service("a"))
+    version = store.version
+    options = ListOptions(Selector(), watch=True, bookmarks=True, initial_events=True, timeout=5)
+    watch = Watch(store, SERVICE, "", options, Faults(), bookmark_period=60)
+    told: list[JsonObject] = []
+
+    async for chunk in watch.stream(0):
+        if not told:
+            store.write(SERVICE, service("b"))
+        told += [json.loads(line) for line in chunk.splitlines()]
+        if len(told) == 3:
+            watch.finish()
+
+    assert [event["type"] for event in told] == ["ADDED", "BOOKMARK", "ADDED"]
+    assert told[1]["object"]["metadata"]["resourceVersion"] == str(version)
+
+
+async def test_a_compaction_does_not_disturb_watches() -> None:
+    """A watch in progress gets what came before the compaction as well as what comes after."""
+    store = Store()
+    watch = Watch(
+        store, SERVICE, "", ListOptions(Selector(), watch=True, version="1", timeout=5), Faults(), bookmark_period=60
+    )
+    names: list[str] = []
+
+    async def read() -> None:
+        async for chunk in watch.stream(0):
+            names.extend(json.loads(line)["object"]["metadata"]["name"] for line in chunk.splitlines())
+            if len(names) == 2:
+                watch.finish()
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    store.write(SERVICE, service("a"))
+    store.compact()
+    store.write(SERVICE, service("b"))
+    await asyncio.wait_for(reading, 5)
+
+    assert names == ["a", "b"]
 
 
 def test_versions_only_grow() -> None:

@@ -24,17 +24,14 @@ INCONSISTENT = (
 async def list_body(store: Store, resource: Resource, namespace: str, options: ListOptions, patience: float) -> bytes:
     """Return the list as JSON. ``patience``: seconds to wait for a version from the future. Raises ApiError."""
     asked = list_version(options)
-    start = ""
+    exact, start = 0, ""  # 0: the newest version
     if options.token:
         token = decode_token(options)
-        version, start = (store.version if token.version < 0 else token.version), token.start
-    elif options.match == EXACT or (not options.match and options.limit and asked):
-        version = asked
-    else:
-        version = store.version
-    await require(store, max(asked, version), patience)
-    if not options.token and version == store.version:
-        version = store.version  # it may have grown while we waited
+        exact, start = max(0, token.version), token.start
+    elif options.match == EXACT or (not options.match and options.limit):
+        exact = asked
+    await require(store, max(asked, exact), patience)
+    version = exact or store.version
     try:
         snapshot = store.of(resource).snapshot(version)
     except ApiError:

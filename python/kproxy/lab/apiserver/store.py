@@ -109,7 +109,7 @@ class Collection:
             return
         del self._history[:gone]
         self._first += gone
-        self.floor = self._history[0].version - 1 if self._history else self.last
+        self.floor = max(self.floor, self._history[0].version - 1 if self._history else self.last)
 
     def position(self, version: int) -> int:
         """Return where the changes after a version begin. Raises ApiError 410 if they are no longer known."""
@@ -204,10 +204,9 @@ class Store:
         return self.version
 
     def compact(self) -> None:
-        """Forget all history: whoever resumes from an older version must list anew."""
+        """Refuse all older versions from now on: whoever resumes from one must list anew. Watches in progress go on."""
         self.version += 1
         for collection in self.collections.values():
-            collection.forget(0)
             collection.floor = self.version
 
 

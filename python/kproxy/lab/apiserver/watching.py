@@ -55,6 +55,7 @@ class Watch:
         self._asked = watch_version(options, resource)
         timeout = float(options.timeout or MIN_REQUEST_TIMEOUT * (1 + random.random()))  # noqa: S311 - jitter
         self._deadline = time.monotonic() + timeout
+        self._began = 0  # the version that the initial events show
         self._position = 0
         self._news = asyncio.Event()
         self._head = resource.head
@@ -70,7 +71,7 @@ class Watch:
         for first in range(0, len(initial), CHUNK):
             yield b"".join(self._event(b"ADDED", item) for item in initial[first : first + CHUNK])
         if self._options.initial_events and self._bookmarks:
-            yield self._bookmark(initial_events_end=True)
+            yield self._bookmark(self._began, initial_events_end=True)
         async for chunk in self._follow():
             yield chunk
 
@@ -88,8 +89,8 @@ class Watch:
         options = self._options
         if options.initial_events or (options.initial_events is None and not self._asked):
             await require(self._store, self._asked, patience)
-            self._position = self._collection.end
-            snapshot = scope(self._collection.snapshot(self._store.version), self._resource, self._namespace)
+            self._began, self._position = self._store.version, self._collection.end
+            snapshot = scope(self._collection.snapshot(self._began), self._resource, self._namespace)
             return [item for item in snapshot if self._selects(item)]
         self._position = self._collection.position(self._asked or self._store.version)
         return []
@@ -111,7 +112,7 @@ class Watch:
                 if now >= beat:
                     beat = self._next_beat()
                     if self._bookmarks:
-                        yield self._bookmark()
+                        yield self._bookmark(self._store.version)
                     continue
                 try:
                     async with asyncio.timeout(min(beat, self._deadline) - now):
@@ -149,9 +150,9 @@ class Watch:
         body = self._head + item.body
         return _line(kind, self._render(body) if self._render else body)
 
-    def _bookmark(self, *, initial_events_end: bool = False) -> bytes:
+    def _bookmark(self, version: int, *, initial_events_end: bool = False) -> bytes:
         annotations = f'"annotations":{{"{INITIAL_EVENTS_END}":"true"}},' if initial_events_end else ""
-        body = f'"metadata":{{"resourceVersion":"{self._store.version}",{annotations}"creationTimestamp":null}}'
+        body = f'"metadata":{{"resourceVersion":"{version}",{annotations}"creationTimestamp":null}}'
         return _line(b"BOOKMARK", self._head + body.encode() + self._resource.zero + b"}")
 
 
