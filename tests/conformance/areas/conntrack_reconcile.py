@@ -11,7 +11,7 @@ from kproxy.table.addresses import canonical_address, family_of
 from kproxy.table.terms import Mode, Protocol
 from tests.conformance.build import SYNCED, endpointslice, host, node, service
 
-NODE: Final = {
+NODE: Final[dict[str, Any]] = {
     "name": "node-1",
     "addresses": ["192.168.0.2", "2001:db8::1"],
     "primary": {"IPv4": "192.168.0.2", "IPv6": "2001:db8::1"},
@@ -32,12 +32,13 @@ def run(case: dict[str, Any]) -> None:
         ]
     )
     reconciled = cleanup(None, router.table)
-    deleted = [reconciled.is_stale(_flow(entry)) for entry in given["entries"]]
+    own = NODE["primary"][family_of(given["service"]["clusterIP"])]
+    deleted = [reconciled.is_stale(_flow(entry, own)) for entry in given["entries"]]
     assert deleted == case["expect"]["deleted"], f"deleted: {deleted}"
 
 
-def _flow(entry: dict[str, Any]) -> Flow:
-    destination = NODE["addresses"][0] if entry["origDst"] == "*" else canonical_address(entry["origDst"])
+def _flow(entry: dict[str, Any], own: str) -> Flow:
+    destination = own if entry["origDst"] == "*" else canonical_address(entry["origDst"])
     return Flow(
         Protocol(entry["protocol"]),
         destination,

@@ -25,8 +25,8 @@ def run(case: dict[str, Any]) -> None:
     router = Router(Settings(mode=Mode.NFTABLES, node=NODE))
     asked = given.get("service") or {}
     for index, (name, own) in enumerate(ports.items()):
-        port = asked.get("healthCheckNodePort", HEALTH_PORT) if asked.get("name") == name else HEALTH_PORT + index
-        router.apply([Upsert(service(_service(name, index, own, port)))])
+        health_port = asked.get("healthCheckNodePort", HEALTH_PORT) if asked.get("name") == name else HEALTH_PORT + index
+        router.apply([Upsert(service(_service(name, index, own, health_port)))])
     router.apply(
         Upsert(endpointslice(manifest))
         for index, (key, endpoints) in enumerate(given["endpoints"].items())
