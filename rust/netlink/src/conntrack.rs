@@ -32,3 +32,10 @@ impl Conntrack {
         Ok(Self { listing: Socket::open(QUEUE)?, deleting: Socket::open(QUEUE)? })
     }
 }
+
+/// Read a message in every way there is.
+#[cfg(test)]
+pub(crate) fn read_for_test(message: &crate::parse::Message<'_>) {
+    let message = crate::parse::Message { kind: wire::NEW, ..*message };
+    let _ = flow::Shown::read(&message).map(|shown| shown.name().0);
+}

@@ -34,3 +34,10 @@ impl Nftables {
         self.socket.port()
     }
 }
+
+/// Read a message in every way there is.
+#[cfg(test)]
+pub(crate) fn read_for_test(message: &crate::parse::Message<'_>) {
+    read::read_for_test(message);
+    monitor::read_for_test(message);
+}

@@ -122,3 +122,6 @@ pub fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
     <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
 }
+
+#[cfg(test)]
+mod tests;

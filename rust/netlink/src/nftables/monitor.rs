@@ -169,3 +169,11 @@ fn name(kind: u16) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+pub(super) fn read_for_test(message: &Message<'_>) {
+    let _ = (read(&Message { kind: wire::NEW_ELEMENT, ..*message }), author(message));
+}
+
+#[cfg(test)]
+mod tests;

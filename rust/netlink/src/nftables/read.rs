@@ -189,3 +189,9 @@ fn read_elements(message: &Message<'_>, mut see: impl FnMut(Element)) {
         list.nested().for_each(|element| see(Element::read(element.nested())));
     }
 }
+
+#[cfg(test)]
+pub(super) fn read_for_test(message: &Message<'_>) {
+    let message = Message { kind: wire::NEW_ELEMENT, ..*message };
+    read_elements(&message, drop);
+}
