@@ -6,6 +6,7 @@ must not reach would be seen too. A fair choice of n endpoints hides one of them
 n(1 - 1/n)^k; ``CONFIDENCE`` bounds that.
 """
 
+import contextlib
 import ipaddress
 import math
 from collections.abc import Sequence
@@ -52,14 +53,14 @@ def surroundings(case: Case) -> Surroundings:
 
 
 def endpoint_addresses(case: Case) -> list[tuple[str, str | None]]:
-    """Return every endpoint's address, canonical, with its node's name."""
-    return [
-        (str(parse_address(address)), endpoint.get("nodeName"))
-        for slice_ in case["endpointslices"]
-        if slice_["addressType"] in ("IPv4", "IPv6")
-        for endpoint in slice_.get("endpoints") or []
-        for address in endpoint["addresses"]
-    ]
+    """Return the address of every endpoint that has one, canonical, with its node's name."""
+    found = []
+    for slice_ in case["endpointslices"]:
+        for endpoint in slice_.get("endpoints") or []:
+            for address in endpoint["addresses"]:
+                with contextlib.suppress(ValueError):  # a host name
+                    found.append((canonical_address(address), endpoint.get("nodeName")))
+    return found
 
 
 def made_here(case: Case, flow: Flow) -> bool:

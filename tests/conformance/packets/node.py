@@ -24,7 +24,7 @@ import msgspec
 
 from kproxy.lab.namespaces import ip, private
 from kproxy.table.addresses import family_of
-from kproxy.table.errors import KernelError
+from kproxy.table.errors import KernelError, Unsupported
 from kproxy.table.terms import Family, Protocol
 from tests.conformance.packets.wire import ICMP, NUMBERS, Kind, Packet, build, parse, parse_payload
 
@@ -56,7 +56,10 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 def _tun(name: str) -> int:
-    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unsupported(f"/dev/net/tun cannot be opened ({error.strerror}): load the module tun") from error
     fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
     return descriptor
 

@@ -10,7 +10,7 @@ from kproxy.dataplanes.contract import Applied, Dataplane
 from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
 from kproxy.routing.diff import changes_from_nothing
 from kproxy.routing.settings import Settings
-from kproxy.table.errors import KernelError
+from kproxy.table.errors import KernelError, Unsupported
 from kproxy.table.routing_table import Changes, RoutingTable
 from kproxy.table.terms import Family, Mode
 
@@ -21,7 +21,9 @@ BYSTANDER: Final = (
 
 
 def open_dataplanes(settings: Settings) -> list[Dataplane]:
-    """Open a mode's dataplanes, one a family, as configured."""
+    """Open a mode's dataplanes, one a family, as configured. Raises Unsupported for a mode that does not exist yet."""
+    if settings.mode not in BUILT:
+        raise Unsupported(f"mode {settings.mode} is not built yet")
     return [BUILT[settings.mode](family, masquerade_bit=settings.masquerade_bit) for family in Family]
 
 
