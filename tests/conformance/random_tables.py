@@ -65,6 +65,8 @@ def _slice(draw: st.DrawFn, name: str, ports: list[Drawn], family: Family) -> Dr
         endpoint: Drawn = {"addresses": [address], "conditions": draw(_conditions())}
         if node:
             endpoint["nodeName"] = node
+        if draw(st.integers(0, 3)):
+            endpoint["hints"] = {"forZones": [{"name": draw(st.sampled_from(["zone-a", "zone-b"]))}]}
         endpoints.append(endpoint)
     return {
         "apiVersion": "discovery.k8s.io/v1",
@@ -95,6 +97,7 @@ def _service(draw: st.DrawFn, number: int) -> tuple[Drawn, list[Drawn]]:
         "ipFamilies": [str(family) for family in families],
         "internalTrafficPolicy": draw(st.sampled_from(["Cluster", "Cluster", "Local"])),
         "externalIPs": [f"{EXTERNAL_IPS[family]}{number}" for family in families if draw(st.booleans())],
+        "sessionAffinity": draw(st.sampled_from(["None", "None", "None", "ClientIP"])),
         "ports": ports,
     }
     if kind != "ClusterIP":
@@ -144,18 +147,40 @@ def _flow(draw: st.DrawFn, services: list[Drawn]) -> Drawn:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Drawn:
-    """Draw a cluster, a node, settings, and some dials."""
-    drawn = [draw(_service(number)) for number in range(1, draw(st.integers(1, 3)) + 1)]
-    services = [service for service, _ in drawn]
-    config: Drawn = {
-        "detectLocalMode": "ClusterCIDR",
-        "clusterCIDR": draw(st.sampled_from([CLUSTER_CIDR, CLUSTER_CIDR, "10.0.0.0/8", ""])),
+def _config(draw: st.DrawFn) -> Drawn:
+    """Draw settings: how Pods here are told, what is masqueraded, where NodePorts are."""
+    detection = [
+        {"detectLocalMode": "ClusterCIDR", "clusterCIDR": CLUSTER_CIDR},
+        {"detectLocalMode": "ClusterCIDR", "clusterCIDR": "10.0.0.0/8"},
+        {"detectLocalMode": "ClusterCIDR", "clusterCIDR": ""},
+        {"detectLocalMode": "NodeCIDR"},
+        {"detectLocalMode": "BridgeInterface", "detectLocal": {"bridgeInterface": "cbr0"}},
+        {"detectLocalMode": "InterfaceNamePrefix", "detectLocal": {"interfaceNamePrefix": "veth"}},
+    ]
+    return {
+        **draw(st.sampled_from(detection)),
         "masqueradeAll": draw(st.sampled_from([False, False, False, True])),
         "nodePortAddresses": draw(st.sampled_from([[], ["192.168.0.0/16", "2001:db8::/32"], ["192.168.1.0/24"]])),
         "serviceCIDRs": draw(st.sampled_from([[], SERVICE_CIDRS])),
     }
+
+
+@st.composite
+def _cluster(draw: st.DrawFn) -> Drawn:
+    """Draw Services, their slices, and some dials."""
+    drawn = [draw(_service(number)) for number in range(1, draw(st.integers(1, 3)) + 1)]
+    services = [service for service, _ in drawn]
     return {
+        "services": services,
+        "endpointslices": [slice_ for _, slices in drawn for slice_ in slices],
+        "flows": draw(st.lists(_flow(services), min_size=1, max_size=10, unique_by=lambda flow: flow["name"])),
+    }
+
+
+@st.composite
+def histories(draw: st.DrawFn, longest: int = 1) -> list[Drawn]:
+    """Draw a node and what its cluster looks like at one time after another, each as a case."""
+    case = {
         "id": "random",
         "title": "A random cluster",
         "tags": [],
@@ -163,9 +188,9 @@ def cases(draw: st.DrawFn) -> Drawn:
             "name": THIS,
             "addresses": [address for addresses in NODE.values() for address in addresses],
             "primary": {str(family): addresses[0] for family, addresses in NODE.items()},
+            "labels": draw(st.sampled_from([{}, {"topology.kubernetes.io/zone": "zone-a"}])),
+            "podCIDRs": ["10.180.0.0/24", "fd00:10:180::/64"],
         },
-        "config": config,
-        "services": services,
-        "endpointslices": [slice_ for _, slices in drawn for slice_ in slices],
-        "flows": draw(st.lists(_flow(services), min_size=1, max_size=10, unique_by=lambda flow: flow["name"])),
+        "config": draw(_config()),
     }
+    return [{**case, **cluster} for cluster in draw(st.lists(_cluster(), min_size=1, max_size=longest))]
