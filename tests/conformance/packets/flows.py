@@ -192,6 +192,7 @@ def _wrong_source(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> set[st
     if found or flow["masquerade"]:
         return found
     own_dials = [outcome for outcome in outcomes if outcome.dial.where is LOCAL and outcome.met is Met.ENDPOINT]
+    own_dials = [outcome for outcome in own_dials if not _is_at(outcome.endpoint, outcome.dial.source)]
     if sum(not outcome.port_kept for outcome in own_dials) > len(own_dials) / 2:
         found.add("the endpoints saw other source ports: masqueraded")
     return found
