@@ -4,6 +4,8 @@
 from typing import Any
 
 from kproxy.config.local_detection import pod_cidrs, pod_tests
+from kproxy.daemon.gate import Gate
+from kproxy.objects.events import Delete, Kind, Upsert
 from kproxy.objects.meta import Meta
 from kproxy.objects.node import Node, NodeSpec
 from kproxy.table.addresses import parse_network
@@ -24,12 +26,14 @@ def _canonical(text: str) -> str:
 
 
 def _wait(given: dict[str, Any]) -> tuple[str, ...]:
-    """Follow the Node's events as a start in mode NodeCIDR does: until the Node that exists has pod ranges."""
+    """Tell the daemon's gate the Node's events, and return the pod ranges of the one that ends the wait."""
+    name = given["node"]
+    gate = Gate(0.0, node=name, wants_pod_cidrs=True)
     for event in given["events"]:
-        node = Node(Meta(name=given["node"]), NodeSpec(pod_cidrs=tuple(event.get("podCIDRs") or ())))
-        ranges = pod_cidrs(None if event["type"] == "delete" else node)
-        if ranges:
-            return ranges
+        node = Node(Meta(name=name), NodeSpec(pod_cidrs=tuple(event.get("podCIDRs") or ())))
+        gate.note(Delete(Kind.NODE, name) if event["type"] == "delete" else Upsert(node))
+        if not any("pod CIDRs" in what for what in gate.missing()):
+            return pod_cidrs(node)
     return ()
 
 

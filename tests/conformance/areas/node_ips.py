@@ -4,6 +4,8 @@
 from typing import Any
 
 from kproxy.config.node_ips import node_addresses, node_ips
+from kproxy.daemon.gate import Gate
+from kproxy.objects.events import Host, Kind, Synced, Upsert
 from kproxy.objects.meta import Meta
 from kproxy.objects.node import Node, NodeAddress, NodeStatus
 from kproxy.table.terms import Family
@@ -15,13 +17,27 @@ def _node(name: str, addresses: list[str] | None) -> Node | None:
     return Node(Meta(name=name), status=NodeStatus(tuple(NodeAddress("InternalIP", address) for address in addresses)))
 
 
+def _wait(name: str, states: dict[str, list[str] | None], after_seconds: float) -> list[str]:
+    """Have the daemon's gate wait for the Node's addresses, and return those it found."""
+    gate = Gate(0.0, node=name)
+    for event in (*map(Synced, Kind), Host(())):  # nothing else keeps it waiting
+        gate.note(event)
+    for when in ("before", "after"):
+        node = _node(name, states[when])
+        if node is not None:
+            gate.note(Upsert(node))
+        if not any("Node's addresses" in what for what in gate.missing()):
+            return list(node_addresses(node))
+        assert gate.opens_at() > after_seconds, "it does not wait long enough"
+    return []
+
+
 def run(case: dict[str, Any]) -> None:
     """Compare the addresses settled, or those found once the Node object has some."""
     given, expect = case["input"], case["expect"]
     if "nodes" in given:
         for name, states in given["nodes"].items():
-            seen = [list(node_addresses(_node(name, states[when]))) for when in ("before", "after")]
-            found = next((addresses for addresses in seen if addresses), [])
+            found = _wait(name, states, given["changeAfterSeconds"])
             assert found == expect["nodeIPs"][name], f"{name}: {found}"
         return
     settled = node_ips(given.get("nodeIPs") or (), given.get("bindAddress") or "")
