@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments and arguments[0] in {"-h", "--help", "help"}:
             from kproxy.config.command_line import parser  # noqa: PLC0415 - commands start faster without
 
-            print(overview() + "flags of the daemon:" + parser().format_help().partition("\n\n")[2])
+            print(overview() + parser().format_help().partition("\n\n")[2], end="")
             return 0
         from kproxy.cli import run  # noqa: PLC0415 - commands start faster without
 

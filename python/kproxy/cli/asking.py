@@ -6,7 +6,7 @@ import socket
 import urllib.parse
 from collections.abc import Mapping
 
-from kproxy.daemon.pages import SOCKET
+from kproxy.observe.http import LOCAL_SOCKET
 from kproxy.table.errors import KproxyError
 
 
@@ -17,7 +17,7 @@ class _Connection(http.client.HTTPConnection):
         """Connect."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(30)
-        self.sock.connect(f"\0{SOCKET}")
+        self.sock.connect(f"\0{LOCAL_SOCKET}")
 
 
 def ask(page: str, query: Mapping[str, str]) -> str:

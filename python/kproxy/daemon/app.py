@@ -24,7 +24,7 @@ from kproxy.daemon.flows import Door, FlowCleaner
 from kproxy.daemon.gate import Gate
 from kproxy.daemon.loop import Loop
 from kproxy.daemon.observer import Sync
-from kproxy.daemon.pages import SOCKET, health_pages, local_pages, metrics_pages
+from kproxy.daemon.pages import health_pages, local_pages, metrics_pages
 from kproxy.daemon.report import Reporter
 from kproxy.daemon.scrape import Scraper
 from kproxy.daemon.servers import Place, serve
@@ -39,7 +39,7 @@ from kproxy.observe.events import Action, Poster, Reason, Recorder, Weight, obje
 from kproxy.observe.explain import Explanation
 from kproxy.observe.health import Health, Verdict
 from kproxy.observe.health_ports import HealthPorts, places
-from kproxy.observe.http import Server
+from kproxy.observe.http import LOCAL_SOCKET, Server
 from kproxy.observe.metrics import Metrics
 from kproxy.observe.status import Status
 from kproxy.routing.router import Router
@@ -246,7 +246,7 @@ class App(Reporter):
     async def _serve_locally(self) -> None:
         server = Server(local_pages(self))
         try:
-            await server.listen_locally(SOCKET)
+            await server.listen_locally(LOCAL_SOCKET)
         except OSError as error:
             log.warning("`kproxy explain` and `kproxy status` cannot ask this daemon: %s; does another one run here?", error)
         try:

@@ -13,6 +13,7 @@ from kproxy.daemon import process
 from kproxy.daemon.app import App, Outside
 from kproxy.daemon.flows import Door
 from kproxy.daemon.modes import choose_mode, open_dataplanes
+from kproxy.kernel.conntrack import Conntrack
 from kproxy.kernel.conntrack_sysctls import conntrack_sysctls
 from kproxy.kernel.sysctl import Outcome, Sysctls
 from kproxy.objects.events import Source
@@ -20,9 +21,8 @@ from kproxy.observe.events import Action, Poster, Reason, Weight
 from kproxy.observe.metrics import Metrics
 from kproxy.sources.directory import DirectorySource
 from kproxy.sources.host import HostSource
-from kproxy.sources.kubernetes.source import KubernetesSource
-from kproxy.sources.kubernetes.transport import connect
 from kproxy.sources.watches import watches_of
+from kproxy.table.errors import KernelError
 
 log: Final = logging.getLogger(__name__)
 
@@ -75,9 +75,16 @@ def _sources(start: Start, metrics: Metrics) -> tuple[Poster | None, list[Source
     manifests = start.config.kproxy.manifests
     if manifests:
         return None, [DirectorySource(Path(manifests), watches), HostSource()], None
+    from kproxy.sources.kubernetes.source import KubernetesSource  # noqa: PLC0415 - 15 MB that manifests do without
+    from kproxy.sources.kubernetes.transport import connect  # noqa: PLC0415
+
     transport = connect(start.config.client_connection.kubeconfig, start.master, observer=metrics)
     return transport, [KubernetesSource(transport, watches, observer=metrics), HostSource()], transport.close
 
 
 def _flow_door() -> Door | None:
-    return None
+    try:
+        return Conntrack()
+    except KernelError as error:
+        log.warning("stale UDP flows will not be cleaned up: %s", error)
+        return None

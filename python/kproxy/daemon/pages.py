@@ -20,7 +20,6 @@ from kproxy.table.addresses import parse_address
 from kproxy.table.interpret import Packet
 from kproxy.table.terms import Protocol as Transport
 
-SOCKET: Final = "kproxy"  # the abstract name of the local socket, in the network namespace that is served
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 CONFIG_GROUP: Final = "kubeproxy.config.k8s.io"  # the key under which kube-proxy shows its configuration
 PROFILE_LIMIT: Final = 120.0

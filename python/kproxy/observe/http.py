@@ -26,6 +26,7 @@ PATIENCE: Final = 10.0  # seconds from the first byte of a request to its last, 
 BACKLOG: Final = 128
 CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: process, user, group
 
+LOCAL_SOCKET: Final = "kproxy"  # the abstract name a daemon answers its own commands by, once a network namespace
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
 

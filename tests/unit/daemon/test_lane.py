@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.daemon.tables import Witness, changes, key, route, routes_of, table
 
 from kproxy.daemon.lane import Lane, Timing
 from kproxy.dataplanes.contract import Refused
@@ -19,6 +18,7 @@ from kproxy.table.node import NodeFacts
 from kproxy.table.route import Route
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family
+from tests.unit.daemon.tables import Witness, changes, key, route, routes_of, table
 
 
 class Bench:

@@ -5,7 +5,6 @@ import asyncio
 import math
 
 import pytest
-from tests.unit.daemon.tables import ScriptedRouter, Witness, key, route, routes_of, table
 
 from kproxy.daemon.gate import Gate, Open
 from kproxy.daemon.lane import Timing
@@ -13,8 +12,10 @@ from kproxy.daemon.loop import Loop
 from kproxy.dataplanes.fake import FakeDataplane, FakeKernel
 from kproxy.objects.events import Delete, Event, Host, Kind, Synced
 from kproxy.table.clock import FakeClock, SystemClock
+from kproxy.table.errors import ConfigError
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family
+from tests.unit.daemon.tables import ScriptedRouter, Witness, key, route, routes_of, table
 
 NEWS: Event = Delete(Kind.SERVICE, "shop/x")
 
@@ -153,5 +154,5 @@ async def test_a_node_that_lacks_what_the_configuration_needs_ends_the_run() -> 
     loop = Loop(ScriptedRouter(table()), [FakeDataplane(Family.IPV4)], clock=SystemClock(), gate=gate, observer=Witness())
     loop.emit(Synced(Kind.SERVICE))
     loop.emit(Synced(Kind.ENDPOINT_SLICE))
-    with pytest.raises(ExceptionGroup, match="unhandled"):
+    with pytest.raises(ConfigError, match="podCIDRs"):
         await loop.run()
