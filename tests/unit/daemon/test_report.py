@@ -61,13 +61,6 @@ class Desk:
         """Report a sync of IPv4."""
         usual: dict[str, Any] = {"mode": Mode.NFTABLES, "family": Family.IPV4, "table": table()}
         usual |= {"keys": None, "started": 1.0, "ended": 1.5}
-            "mode": Mode.NFTABLES,
-            "family": Family.IPV4,
-            "table": table(),
-            "keys": None,
-            "started": 1.0,
-            "ended": 1.5,
-        }
         self.reporter.synced(Sync(**usual | fields))
 
 
