@@ -20,8 +20,9 @@ def _node(name: str, addresses: list[str] | None) -> Node | None:
 def _wait(name: str, states: dict[str, list[str] | None], after_seconds: float) -> list[str]:
     """Have the daemon's gate wait for the Node's addresses, and return those it found."""
     gate = Gate(0.0, node=name)
-    for event in (*map(Synced, Kind), Host(())):  # nothing else keeps it waiting
-        gate.note(event)
+    gate.note(Host(()))
+    for kind in Kind:  # nothing else keeps it waiting
+        gate.note(Synced(kind))
     for when in ("before", "after"):
         node = _node(name, states[when])
         if node is not None:
