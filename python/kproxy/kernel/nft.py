@@ -48,9 +48,9 @@ class Nft:
         """Let ``nft`` and the kernel judge commands without committing them. Raises as ``apply`` does."""
         self._run(["-c", "-f", "-"], text)
 
-    def listing(self, what: str, *, terse: bool = False) -> str:
-        """Return a listing: ``table ip kproxy`` or ``map ip kproxy slots``; ``terse`` leaves elements out."""
-        return self._run([*(["-t"] if terse else []), "list", *what.split()])
+    def listing(self, what: str) -> str:
+        """Return a listing, such as that of ``map ip kproxy service-policies``. Never ask it for a large table."""
+        return self._run(["list", *what.split()])
 
     def version(self) -> tuple[int, int, int]:
         """Return the command's version. Raises Unsupported when it is missing or older than ``OLDEST``."""

@@ -8,7 +8,7 @@ the first compile gives each route back the ids it had.
 """
 
 import itertools
-from collections.abc import Sequence
+from array import array
 
 import msgspec
 
@@ -42,8 +42,15 @@ class Found(msgspec.Struct):
     """What a read-back showed of the elements: by set and key; slots by set id; endpoints by id."""
 
     elements: dict[ElementKey, bytes | None] = {}
-    slots: dict[int, Sequence[int]] = {}  # set id -> endpoint id of each slot, 0 for a hole
+    slots: dict[int, "array[int]"] = {}  # set id -> endpoint id of each slot, 0 for a hole
     endpoints: dict[int, str] = {}  # endpoint id -> key
+
+    def hold(self, set_id: int, index: int, identifier: int) -> None:
+        """Note what a slot holds."""
+        held = self.slots.setdefault(set_id, array("I"))
+        if len(held) <= index:
+            held.extend([0] * (index + 1 - len(held)))
+        held[index] = identifier
 
 
 class Outcome(msgspec.Struct):
@@ -70,7 +77,7 @@ class Committed:
     ``found`` while records are unknown; ``revision`` is another after each transaction.
     """
 
-    def __init__(self, found: Found | None = None, *, table: str = TABLE, obsolete: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, table: str = TABLE, obsolete: tuple[str, ...] = ()) -> None:
         self.table = table
         self.obsolete = obsolete
         self.revision = next(_REVISIONS)
@@ -80,14 +87,13 @@ class Committed:
         self.verdicts: dict[tuple[str, int], str] = {}
         self.codes: dict[Balancer, int] = {}
         self.facts: Facts | None = None
-        self.found = found
+        self.found: Found | None = None
         self.next_set = 2
         self.next_endpoint = FIRST_ENDPOINT
-        if found:
-            self._skip_ids(found)
 
-    def _skip_ids(self, found: Found) -> None:
-        """Start where no id of before can still be remembered by a client's affinity."""
+    def take(self, found: Found) -> None:
+        """Take over what was read. New ids start where none can still be remembered by a client's affinity."""
+        self.found = found
         used = sorted(found.endpoints)
         if used and used[-1] + 2 * ID_GAP < 1 << 32:
             self.next_endpoint = used[-1] + ID_GAP

@@ -138,12 +138,12 @@ class NftablesDataplane:
         self._committed = Committed()
 
     def _note_fingerprint(self) -> None:
-        """Let a restart know our rules again by how nft prints them. Not urgent: without, it writes them once more."""
+        """Let a restart know our rules again. Not urgent: without, it writes them once more."""
         if self._is_fingerprint_due:
             self._is_fingerprint_due = False
             now = self._reader.fingerprint(self._committed.table)
             self._is_stale |= self._watch.noticed(self._committed.table)
-            if not self._is_stale:  # else what was printed may be somebody else's
+            if not self._is_stale:  # else what was read may be somebody else's
                 self._reader.note_fingerprint(self._committed.table, now)
 
     def close(self) -> None:

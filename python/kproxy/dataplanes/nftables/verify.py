@@ -5,6 +5,7 @@ For each frontend the look-ups are followed through the elements: shape, set id,
 the dataplane's own and do not count, except where the method gives slots a meaning.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -77,7 +78,7 @@ def _draw(record: Record, found: Found, codec: Codec, committed: Committed) -> N
         codes[scope] = balancer.plain_code or committed.codes[balancer]
         slots = record.slots(scope)
         set_id = record.set_id | (LOCAL_SET if scope is Scope.LOCAL else 0)
-        found.slots[set_id] = [slots.ids[key] if key else 0 for key in slots.keys]
+        found.slots[set_id] = array("I", [slots.ids[key] if key else 0 for key in slots.keys])
         found.endpoints.update((identifier, key) for key, identifier in slots.ids.items())
     found.elements.update(appearance(record, codec, codes).elements)
 
