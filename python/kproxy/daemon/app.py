@@ -20,6 +20,7 @@ from kproxy.config.node_ips import node_addresses, node_ips
 from kproxy.config.write import as_values
 from kproxy.daemon import logs, process, settings
 from kproxy.daemon.config_file import contents
+from kproxy.daemon.fitness import require_fit
 from kproxy.daemon.flows import Door, FlowCleaner
 from kproxy.daemon.gate import Gate
 from kproxy.daemon.loop import Loop
@@ -100,6 +101,7 @@ class App(Reporter):
                 node=own.node,
                 wants_node=outside.api is not None,
                 wants_pod_cidrs=own.detect_local_mode == "NodeCIDR",
+                fits=lambda node: require_fit(start.config, node, self.families),
             ),
             observer=self,
             timing=settings.timing(own),

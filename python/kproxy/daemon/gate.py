@@ -8,6 +8,7 @@ Node's addresses through a Service).
 """
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -24,10 +25,23 @@ REFINING_WAIT: Final = 5.0
 
 
 class Gate:
-    """Opens once enough is known. ``wants_node``: wait for the Node's addresses; ``wants_pod_cidrs``: for its ranges too."""
+    """Opens once enough is known. ``wants_node``: wait for the Node's addresses; ``wants_pod_cidrs``: for its ranges too.
 
-    def __init__(self, started: float, *, node: str, wants_node: bool = True, wants_pod_cidrs: bool = False) -> None:
+    ``fits`` judges the configuration by the Node, or by nothing where it never came; it may raise ConfigError.
+    """
+
+    def __init__(
+        self,
+        started: float,
+        *,
+        node: str,
+        wants_node: bool = True,
+        wants_pod_cidrs: bool = False,
+        fits: Callable[[Node | None], None] = lambda _: None,
+    ) -> None:
         self._node = node
+        self._fits = fits
+        self._seen: Node | None = None
         self._missing: dict[str, float] = {  # what, and until when it is waited for
             "Services": math.inf,
             "EndpointSlices": math.inf,
@@ -51,6 +65,7 @@ class Gate:
             case Host():
                 self._missing.pop("this host's addresses", None)
             case Upsert(object=Node() as node) if node.metadata.name == self._node:
+                self._seen = node
                 if node_addresses(node):
                     self._missing.pop("the Node's addresses", None)
                 if pod_cidrs(node):
@@ -71,6 +86,7 @@ class Gate:
                 f"detectLocalMode is NodeCIDR, but Node {self._node!r} has no podCIDRs: let node IPAM set them "
                 "or choose another detectLocalMode"
             )
+        self._fits(self._seen)
 
 
 class Open(msgspec.Struct, frozen=True):
