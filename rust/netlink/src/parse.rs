@@ -6,7 +6,7 @@ use crate::message::{aligned, ATTRIBUTE_HEADER, MESSAGE_HEADER, NESTED};
 const NETLINK_HEADER: usize = 16;
 const ERROR_TEXT: u16 = 1; // NLMSGERR_ATTR_MSG
 const ERROR_OFFSET: u16 = 2; // NLMSGERR_ATTR_OFFS
-const KIND_MASK: u16 = !(NESTED | 1 << 14);
+const KIND_MASK: u16 = !(NESTED | (1 << 14));
 
 /// One message of a datagram.
 #[derive(Debug, Clone, Copy)]

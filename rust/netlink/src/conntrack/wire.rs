@@ -4,8 +4,8 @@
 const SUBSYSTEM: u16 = 1; // NFNL_SUBSYS_CTNETLINK
 
 pub const NEW: u16 = SUBSYSTEM << 8;
-pub const GET: u16 = SUBSYSTEM << 8 | 1;
-pub const DELETE: u16 = SUBSYSTEM << 8 | 2;
+pub const GET: u16 = (SUBSYSTEM << 8) | 1;
+pub const DELETE: u16 = (SUBSYSTEM << 8) | 2;
 
 pub const ORIGINAL: u16 = 1; // CTA_TUPLE_ORIG
 pub const REPLY: u16 = 2; // CTA_TUPLE_REPLY

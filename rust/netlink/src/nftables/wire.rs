@@ -50,5 +50,5 @@ pub const LONGEST_VALUE: usize = 64;
 
 #[expect(clippy::cast_sign_loss, reason = "message numbers are small and positive")]
 const fn kind(message: libc::c_int) -> u16 {
-    SUBSYSTEM << 8 | message as u16
+    (SUBSYSTEM << 8) | message as u16
 }
