@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The table against the paper's own pseudocode, and the properties it is used for.
 
+#![expect(clippy::cast_precision_loss, reason = "shares of small numbers")]
+
 use super::*;
 
 const SEED: &[u8] = b"6f0c7a3e-2f4b-4d0c-9c39-5f1c1a7f0b11";
