@@ -3,4 +3,5 @@
 
 - ``objects``: Services and EndpointSlices in one line each, as events
 - ``stage``: a node with a router, real dataplanes and conntrack clean-up; events in, packets through
+- ``process``: the daemon as a process on such a node, with a directory as its cluster
 """

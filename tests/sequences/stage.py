@@ -80,7 +80,8 @@ class Stage:
             if differences:
                 raise KernelError(differences[0].what)
         stale = cleanup(changes.before, changes.after, changes.services)
-        self.conntrack.delete_stale(stale.serving, stale.gone)
+        for family in Family:
+            self.conntrack.delete_stale(family, stale.serving, stale.gone)
         return operations
 
     def dial(
