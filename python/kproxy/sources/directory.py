@@ -54,7 +54,11 @@ class DirectorySource:
     """Tells the objects of a directory's manifests. Raises ConfigError for a path that is no directory."""
 
     def __init__(self, path: Path, watches: Iterable[Watch], *, clock: Clock | None = None) -> None:
-        if not path.is_dir():
+        try:
+            found = path.is_dir()
+        except OSError as error:
+            raise ConfigError(f"--manifests {path}: {error.strerror}: let kproxy's user read it or mend the flag") from error
+        if not found:
             raise ConfigError(f"--manifests {path} is not a directory: create it or mend the flag")
         self._path = path
         self._selectors = {watch.kind: watch.selector for watch in watches}
