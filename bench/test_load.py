@@ -15,7 +15,7 @@ from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
 from kproxy.lab.namespaces import private
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family
-from tests.lookalike import nftables_text
+from tests import lookalike
 
 
 def _ours(table: RoutingTable) -> float:
@@ -64,7 +64,7 @@ def test_load(benchmark: BenchmarkFixture, bar: Bar, services: int, endpoints: i
 def test_load_beside_a_chain_per_endpoint(benchmark: BenchmarkFixture, bar: Bar, figure: Callable[[str], None]) -> None:
     """10,000 Services load at least 20 times faster than in a rule set of kube-proxy's documented shape."""
     table = sized(10_000, 2)
-    text = nftables_text(10_000, 2)
+    text = lookalike.nftables(lookalike.services(10_000, 2))
     ours = min(_ours(table) for _ in range(3))
     theirs = _nft(text)
     benchmark.pedantic(_ours, args=(table,), rounds=1)

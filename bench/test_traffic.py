@@ -15,7 +15,6 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.conftest import Bar
 from bench.tables import SERVICES, endpoint, facts, route, table, whole
 from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
-from kproxy.dataplanes.nftables.layout import Options
 from kproxy.lab.namespaces import inside
 from kproxy.table.terms import Family
 from tests.bed import PORT, Bed, accept_forever, child
@@ -23,11 +22,11 @@ from tests.bed import PORT, Bed, accept_forever, child
 COUNT = 10_000
 
 
-def _loaded(bed: Bed, options: Options) -> NftablesDataplane:
+def _loaded(bed: Bed, *, count_bytes: bool) -> NftablesDataplane:
     """Put 10,000 Services of two endpoints into the node."""
     routes = [route(number, (endpoint(2 * number, PORT), endpoint(2 * number + 1, PORT))) for number in range(COUNT)]
     with inside(bed.node.namespace):
-        dataplane = NftablesDataplane(Family.IPV4, options=options)
+        dataplane = NftablesDataplane(Family.IPV4, count_bytes=count_bytes)
     bed.commit(dataplane, whole(table(routes, facts("172.20.0.0/24"))))
     return dataplane
 
@@ -55,7 +54,7 @@ def a_bed() -> Iterator[Bed]:
 @pytest.mark.parametrize("counting", [False, True])
 def test_first_packet(benchmark: BenchmarkFixture, bed: Bed, bar: Bar, *, counting: bool) -> None:
     """A connect to the last of 10,000 Services costs what one to the first costs."""
-    dataplane = _loaded(bed, Options(count_bytes=counting))
+    dataplane = _loaded(bed, count_bytes=counting)
     first, last = str(SERVICES[1]), str(SERVICES[COUNT])
     samples: dict[str, list[float]] = {first: [], last: [], "direct": []}
     with child(bed.server, accept_forever):
@@ -90,7 +89,7 @@ def _bulk(bed: Bed) -> float:
 def test_bulk(benchmark: BenchmarkFixture, bar: Bar) -> None:
     """Counting bytes costs bulk traffic at most 3 %."""
     beds = {counting: Bed() for counting in (False, True)}
-    planes = [_loaded(bed, Options(count_bytes=counting)) for counting, bed in beds.items()]
+    planes = [_loaded(bed, count_bytes=counting) for counting, bed in beds.items()]
     rates: dict[bool, list[float]] = {False: [], True: []}
     with contextlib.ExitStack() as servers:
         for bed in beds.values():
