@@ -80,7 +80,9 @@ def _one_element() -> float:
 def test_one_endpoint_change(benchmark: BenchmarkFixture, bar: Bar, figure: Callable[[str], None], shape: str) -> None:
     """A change costs what changed, not what there is."""
     daemon = Daemon(_cluster(shape))
-    subprocess.run(["nft", "-f", "-"], input=b"add table ip bare\nadd map ip bare m { type ipv4_addr : mark; }\n", check=True)
+    subprocess.run(
+        ["nft", "-f", "-"], input=b"add table ip bare\nadd map ip bare m { type ipv4_addr : mark; }\n", check=True
+    )
     size = 2 if shape == "10k x 2" else PART
     ours, bare = [], []
     for turn in range(CHANGES):
