@@ -61,9 +61,9 @@ impl Rules {
         self.destinations.is_empty()
     }
 
-    /// The addresses looked for, each once.
-    pub(super) fn addresses(&self) -> HashSet<std::net::IpAddr> {
-        self.destinations.keys().map(|(address, _)| *address).collect()
+    /// The destinations looked for.
+    pub(super) fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        self.destinations.keys()
     }
 
     /// Whether a flow is to be deleted.

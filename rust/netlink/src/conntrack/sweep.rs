@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Goes through the flows once and deletes the stale ones, each by its own name, while the dump runs.
 
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::flow::{Flow, Name, Shown};
+use super::flow::{Destination, Flow, Name, Shown};
 use super::{wire, Conntrack, Rules};
 use crate::message::{self, Body, Header};
 use crate::socket::Socket;
@@ -12,7 +13,8 @@ use crate::Result;
 /// Deletions sent at once.
 const DELETIONS: u32 = 64;
 
-/// Up to so many addresses the kernel is asked for one by one: it walks its table in a tenth of the time it takes to show it.
+/// Up to so many addresses or ports the kernel is asked for one by one: it walks its table in a tenth of the time it takes
+/// to show it.
 const ASKED_ONE_BY_ONE: usize = 8;
 
 /// What a sweep found.
@@ -33,7 +35,17 @@ pub struct Swept {
 struct Filter {
     family: u8,
     protocol: u8,
-    destination: Option<IpAddr>,
+    part: Part,
+}
+
+/// Which destinations.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    All,
+    /// IPv4 only: Linux takes the comparison of IPv6 addresses the wrong way round and shows all the others (seen on 6.18;
+    /// `ctnetlink_filter_match_tuple` has `!ipv6_addr_cmp()`).
+    Address(Ipv4Addr),
+    Port(u16),
 }
 
 /// Deletions under way.
@@ -52,18 +64,13 @@ impl Conntrack {
         if rules.is_empty() {
             return Ok(swept);
         }
-        let addresses = rules.addresses();
-        let mut filters = vec![Filter { family, protocol, destination: None }];
-        if addresses.len() <= ASKED_ONE_BY_ONE {
-            filters = addresses.into_iter().map(|each| Filter { family, protocol, destination: Some(each) }).collect();
-        }
-        for filter in filters {
+        for part in parts(rules) {
             let mut deletions = Deletions::new(&mut self.deleting, &mut swept);
             let mut filtered = true;
-            show(&mut self.listing, filter, |shown| {
+            show(&mut self.listing, Filter { family, protocol, part }, |shown| {
                 deletions.swept.seen += 1;
                 let original = shown.flow.original;
-                filtered &= filter.destination.is_none_or(|wanted| wanted == original.destination.0);
+                filtered &= part.holds(original.destination);
                 if original.protocol == protocol && rules.is_stale(&shown.flow) {
                     let family = shown.family;
                     let (flow, name) = shown.name();
@@ -84,7 +91,11 @@ impl Conntrack {
 
     /// Every flow of a family and protocol, to one destination address or to all.
     pub fn flows(&mut self, family: u8, protocol: u8, destination: Option<IpAddr>, mut see: impl FnMut(Flow)) -> Result<()> {
-        show(&mut self.listing, Filter { family, protocol, destination }, |shown| {
+        let part = match destination {
+            Some(IpAddr::V4(address)) => Part::Address(address),
+            _ => Part::All,
+        };
+        show(&mut self.listing, Filter { family, protocol, part }, |shown| {
             let (flow, _) = shown.name();
             let original = flow.original;
             if original.protocol == protocol && destination.is_none_or(|wanted| wanted == original.destination.0) {
@@ -92,6 +103,34 @@ impl Conntrack {
             }
             Ok(())
         })
+    }
+}
+
+/// The dumps that show every destination of the rules, as little else as possible, and together take the least time.
+fn parts(rules: &Rules) -> HashSet<Part> {
+    let by_address: Option<HashSet<Part>> = rules.destinations().map(Part::address).collect();
+    let by_port: HashSet<Part> = rules.destinations().map(|&(_, port)| Part::Port(port)).collect();
+    [by_address, Some(by_port)]
+        .into_iter()
+        .flatten()
+        .find(|parts| parts.len() <= ASKED_ONE_BY_ONE)
+        .unwrap_or_else(|| HashSet::from([Part::All]))
+}
+
+impl Part {
+    fn address((address, _): &Destination) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Some(Self::Address(*address)),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn holds(self, (address, port): Destination) -> bool {
+        match self {
+            Self::All => true,
+            Self::Address(wanted) => address == wanted,
+            Self::Port(wanted) => port == wanted,
+        }
     }
 }
 
@@ -120,15 +159,22 @@ fn show(socket: &mut Socket, filter: Filter, mut see: impl FnMut(Shown<'_>) -> R
 
 impl Filter {
     fn write(self, body: &mut Body<'_>) {
-        let flags = wire::BY_PROTOCOL | if self.destination.is_some() { wire::BY_DESTINATION } else { 0 };
+        let flags = wire::BY_PROTOCOL
+            | match self.part {
+                Part::All => 0,
+                Part::Address(_) => wire::BY_DESTINATION,
+                Part::Port(_) => wire::BY_DESTINATION_PORT,
+            };
         body.nest(wire::ORIGINAL, |tuple| {
-            if let Some(destination) = self.destination {
-                tuple.nest(wire::TUPLE_ADDRESSES, |addresses| match destination {
-                    IpAddr::V4(address) => addresses.put(wire::DESTINATION_V4, &address.octets()),
-                    IpAddr::V6(address) => addresses.put(wire::DESTINATION_V6, &address.octets()),
-                });
+            if let Part::Address(address) = self.part {
+                tuple.nest(wire::TUPLE_ADDRESSES, |addresses| addresses.put(wire::DESTINATION_V4, &address.octets()));
             }
-            tuple.nest(wire::TUPLE_PROTOCOL, |protocol| protocol.put(wire::PROTOCOL, &[self.protocol]));
+            tuple.nest(wire::TUPLE_PROTOCOL, |protocol| {
+                protocol.put(wire::PROTOCOL, &[self.protocol]);
+                if let Part::Port(port) = self.part {
+                    protocol.put(wire::DESTINATION_PORT, &port.to_be_bytes());
+                }
+            });
         });
         body.nest(wire::FILTER, |filter| filter.put(wire::FILTER_ORIGINAL, &flags.to_ne_bytes()));
     }

@@ -30,3 +30,4 @@ pub const DESTINATION_PORT: u16 = 3;
 pub const FILTER_ORIGINAL: u16 = 1;
 pub const BY_DESTINATION: u32 = 1 << 1;
 pub const BY_PROTOCOL: u32 = 1 << 3;
+pub const BY_DESTINATION_PORT: u32 = 1 << 5;
