@@ -29,7 +29,8 @@ def _known() -> dict[str, set[str]]:
     """Return every series' name with its labels."""
     metrics = Metrics()
     found: dict[str, set[str]] = {}
-    for collector in metrics.registry._collector_to_names:
+    collectors: list[Any] = list(metrics.registry._collector_to_names)
+    for collector in collectors:
         for described in collector.describe() if hasattr(collector, "_labelnames") else ():
             labels = set(collector._labelnames) | ({"le"} if described.type == "histogram" else set())
             found |= {described.name + suffix: labels for suffix in ("", *SUFFIXES)}
