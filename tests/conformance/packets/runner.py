@@ -53,14 +53,24 @@ def faults(case: flows.Case, mode: Mode) -> list[str]:
 
 
 def _miscounted(planes: Sequence[Dataplane], outcomes: Sequence[Outcome]) -> list[str]:
-    """Hold the counters against the dials: each new connection is counted once, at its frontend and at its endpoint."""
-    dialled = sum(outcome.met is Met.ENDPOINT for outcome in outcomes)
+    """Hold the counters against the dials.
+
+    Each new connection is counted once at its frontend and once at its endpoint, each refused packet once.
+    """
     counters = [plane.counters() for plane in planes]
-    at_frontends = sum(traffic.connections for counter in counters for traffic in counter.frontends.values())
-    at_endpoints = sum(traffic.connections for counter in counters for traffic in counter.endpoints.values())
-    found = []
-    if at_frontends != dialled:
-        found.append(f"{dialled} connections were made, the frontends count {at_frontends}")
-    if at_endpoints != dialled:
-        found.append(f"{dialled} connections were made, the endpoints count {at_endpoints}")
-    return found
+    connections = sum(outcome.met is Met.ENDPOINT for outcome in outcomes)
+    counted = {
+        "connections were made, the frontends count": (
+            connections,
+            sum(traffic.connections for each in counters for traffic in each.frontends.values()),
+        ),
+        "connections were made, the endpoints count": (
+            connections,
+            sum(traffic.connections for each in counters for traffic in each.endpoints.values()),
+        ),
+        "packets were refused, the dataplane counts": (
+            sum(outcome.met in (Met.REJECT, Met.DROP) for outcome in outcomes),
+            sum(count for each in counters for count in each.refused.values()),
+        ),
+    }
+    return [f"{seen} {words} {count}" for words, (seen, count) in counted.items() if seen != count]
