@@ -38,12 +38,13 @@ def service(
     *,
     ports: Sequence[tuple[str, int, int]] = (("TCP", 80, 0),),
     labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
     balancers: Sequence[str] = (),
     **spec: Any,
 ) -> Upsert:
     """Tell of a Service. ``ports`` are protocol, port and node port (0: none); further keys go into the spec."""
     manifest = {
-        "metadata": {"namespace": NAMESPACE, "name": name, "labels": labels or {}},
+        "metadata": {"namespace": NAMESPACE, "name": name, "labels": labels or {}, "annotations": annotations or {}},
         "spec": {
             "type": "ClusterIP",
             "clusterIP": address,
@@ -68,15 +69,26 @@ def service(
 
 
 def endpoints(
-    name: str, places: Iterable[Place], *, ports: Sequence[tuple[str, int]] = (("TCP", 8080),), part: str = "1"
+    name: str,
+    places: Iterable[Place],
+    *,
+    ports: Sequence[tuple[str, int]] = (("TCP", 8080),),
+    part: str = "1",
+    annotations: dict[str, str] | None = None,
 ) -> Upsert:
     """Tell of one EndpointSlice of a Service; without places it is an empty one."""
     listed = list(places)
+    labels = {"kubernetes.io/service-name": name}
     item = convert(
         Kind.ENDPOINT_SLICE,
         {
             "kind": "EndpointSlice",
-            "metadata": {"namespace": NAMESPACE, "name": f"{name}-{part}", "labels": {"kubernetes.io/service-name": name}},
+            "metadata": {
+                "namespace": NAMESPACE,
+                "name": f"{name}-{part}",
+                "labels": labels,
+                "annotations": annotations or {},
+            },
             "addressType": str(family_of(listed[0].address)) if listed else "IPv4",
             "ports": [{"name": protocol.lower(), "port": port, "protocol": protocol} for protocol, port in ports],
             "endpoints": [
