@@ -3,7 +3,7 @@
 
 What is stale is decided in ``routing.stale``; here its answer, plain sets, meets the flows. ``_core`` goes through them
 once, in constant memory: the kernel filters by protocol and, where few addresses are looked for, by destination. What goes
-is deleted by its own id, so that a new flow of the same client is never hit. A million flows take a second or so: this
+is deleted by its own id, so that a new flow of the same client is never hit. A million flows take some seconds: this
 belongs in a thread of its own.
 """
 
