@@ -14,10 +14,13 @@ import pytest
 
 from kproxy.daemon.carry import Job, carry
 from kproxy.dataplanes.contract import Applied
+from kproxy.objects.events import Upsert
+from kproxy.objects.meta import Meta
+from kproxy.objects.servicecidr import ServiceCIDR, ServiceCIDRSpec
 from kproxy.routing.diff import changes_from_nothing
 from kproxy.table.terms import Family
 from tests.conformance.packets.dial import Met
-from tests.sequences.objects import Place, endpoints, service
+from tests.sequences.objects import Place, endpoints, gone, service
 from tests.sequences.stage import NODE4, OUTSIDE, Stage, cluster, stage
 
 pytestmark = pytest.mark.packets
@@ -165,12 +168,17 @@ def test_trap_21_others_that_reload_their_own_rules_do_not_touch_ours() -> None:
 
 
 def test_refusals_are_counted() -> None:
-    """Every packet that meets reject or drop shows in the counters, once."""
-    with stage(service("empty", VIP)) as on:
+    """Every packet that meets reject or drop shows in the counters, once, and for good: also where no Service is left."""
+    empty = service("empty", VIP)
+    range6 = Upsert(ServiceCIDR(Meta(name="kubernetes"), ServiceCIDRSpec(("fd00:172:30::/112",))))
+    with stage(empty, range6) as on:
         before = on.refused()
-        outcomes = on.dial(VIP, times=10)
-        assert {outcome.met for outcome in outcomes} == {Met.REJECT}
+        assert {outcome.met for outcome in on.dial(VIP, times=10)} == {Met.REJECT}
         assert on.refused() - before == 10
+        assert {outcome.met for outcome in on.dial("fd00:172:30::250", source="fd00:10::2", times=10)} == {Met.DROP}
+        assert on.refused() - before == 20
+        on.tell(gone(empty))
+        assert on.refused() - before == 20
 
 
 def test_trap_17_an_element_in_the_way_is_found_out_and_cleared_away() -> None:

@@ -69,7 +69,7 @@ class Counting:
 
     def read(self, committed: Committed) -> Counters:
         """Read everything but the endpoints of other turns. Raises KernelError."""
-        if not committed.records:
+        if committed.facts is None:  # nothing is known to be in the kernel
             return Counters({}, {}, {})
         sets = {kind: self._packets(committed.table, kind.sets) for kind in Kind}
         self._read_endpoints(committed)
