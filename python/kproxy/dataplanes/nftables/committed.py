@@ -25,7 +25,7 @@ _REVISIONS = itertools.count(1)
 _SETS = frozenset(kind.sets for kind in Kind)
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A route as committed: what it said, its set id (the local set's is one more), its slots."""
 
     route: Route

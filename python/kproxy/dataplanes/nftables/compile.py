@@ -7,7 +7,7 @@ route has claimed by then is surplus.
 """
 
 import itertools
-from typing import Final
+from typing import Final, TypeAlias
 
 from kproxy.dataplanes.nftables import layout, slots
 from kproxy.dataplanes.nftables.committed import Committed, ElementKey, Found, Outcome, Record
@@ -35,9 +35,11 @@ BATCH_ELEMENTS: Final = 20_000  # a load goes in batches of about so many elemen
 METHODS: Final = frozenset({Method.RANDOM, Method.MH})
 
 _NO_SLOTS: Final = Slots()
-_NO_ENDPOINTS: Final[tuple[Endpoint, ...]] = ()
+_NO_SCOPES: Final[frozenset[Scope]] = frozenset()
 _SETS: Final = frozenset(kind.sets for kind in Kind)
 _DISPATCH: Final = frozenset(kind.shapes for kind in Kind)
+
+Ends: TypeAlias = tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]  # a set before and after
 
 
 def compile_changes(committed: Committed, changes: Changes, options: Options, target: Target) -> NftTransaction:
@@ -75,7 +77,8 @@ class _Compilation:
         # elements of frontends: what they held and shall hold, of which route, in which stage
         self.gone: dict[ElementKey, tuple[bytes | None, RouteKey, Stage]] = {}
         self.come: dict[ElementKey, tuple[bytes | None, RouteKey, Stage]] = {}
-        self.sizes: dict[int, int] = {}  # how many slots the changed sets had
+        self.held: dict[int, Slots] = {}  # what the changed sets held
+        self.padded: dict[int, int] = {}
         self.found = committed.found or Found()
         self.adopted: set[int] = set()
         self.kept: set[int] = set()  # endpoint ids of adopted sets
@@ -98,8 +101,14 @@ class _Compilation:
         else:
             set_id, all_, local = self._adopt(route) if route is not None and self.committed.found else self._new_set()
         before = record.route if record is not None else None
-        all_ = self._set(key, set_id, Scope.ALL, before, route, all_)
-        local = self._set(key, set_id, Scope.LOCAL, before, route, local)
+        then = scopes_wanted(before) if before is not None else _NO_SCOPES
+        now = scopes_wanted(route) if route is not None else _NO_SCOPES
+        if all_.keys or Scope.ALL in then | now:
+            ends = (_endpoints(before, Scope.ALL, then), _endpoints(route, Scope.ALL, now))
+            all_ = self._set(key, set_id, all_, ends, before, route)
+        if local.keys or Scope.LOCAL in then | now:
+            ends = (_endpoints(before, Scope.LOCAL, then), _endpoints(route, Scope.LOCAL, now))
+            local = self._set(key, set_id | LOCAL_SET, local, ends, before, route)
         after = Record(route, set_id, all_, local) if route is not None else None
         self.outcome.records[key] = after
         if record is None or after is None or not looks_alike(record, after):
@@ -135,47 +144,50 @@ class _Compilation:
         self.kept.update(ids.values())
         return Slots(tuple(keys), ids)
 
-    def _set(self, key: RouteKey, set_id: int, scope: Scope, before: Route | None, after: Route | None, old: Slots) -> Slots:
+    def _set(self, key: RouteKey, set_id: int, old: Slots, ends: Ends, before: Route | None, after: Route | None) -> Slots:
         """Compile one of a route's endpoint sets; return its slots as they will be."""
-        now = _endpoints(after, scope)
-        change = slots.difference(_endpoints(before, scope), now)
-        method = after.method if after is not None else Method.RANDOM
+        change = slots.difference(*ends)
         for sign, side in ((-1, change.left), (1, change.joined)):
             for endpoint in side:
-                self._hairpin(endpoint, sign)
+                if endpoint.local or not endpoint.node:
+                    self._hairpin(endpoint, sign)
         for one, other in change.changed:
-            self._hairpin(one, -1)
-            self._hairpin(other, 1)
-        identifier = set_id | (LOCAL_SET if scope is Scope.LOCAL else 0)
-        self.sizes[identifier] = len(old.keys)
-        if change or (now and old.hashed is not (method is Method.MH)) or (before is None and old.keys):
-            step = slots.rearrange(old, now, change, method, self.fresh)
+            if one.local is not other.local or one.node != other.node:
+                self._hairpin(one, -(one.local or not one.node))
+                self._hairpin(other, other.local or not other.node)
+        self.held[set_id] = old
+        method = after.method if after is not None else Method.RANDOM
+        if change or (ends[1] and old.hashed is not (method is Method.MH)) or (before is None and old.keys):
+            step = slots.rearrange(old, ends[1], change, method, self.fresh)
         elif old.keys and before is not None and after is not None and _forgets_clients(before, after):
             step = slots.renumber(old, self.fresh)
         else:
             return old
-        self._rearrange(key, identifier, step)
+        self._rearrange(key, set_id, step)
         return step.slots
 
     def _hairpin(self, endpoint: Endpoint, sign: int) -> None:
-        if endpoint.local or not endpoint.node:
-            self._count((layout.HAIRPIN, self.codec.hairpin(endpoint.address), None), sign)
+        """Count one route more or less whose endpoint may dial itself through this node."""
+        self._count((layout.HAIRPIN, self.codec.hairpin(endpoint.address), None), sign)
 
     def _rearrange(self, key: RouteKey, set_id: int, step: Rearrangement) -> None:
         stage, later, strays = self.stages[-1], self.later, self.strays
         stage.size += len(step.born) + len(step.filled)
-        for identifier, name in step.born:
-            stage.endpoints.add(layout.ENDPOINTS, number(identifier), self.codec.endpoint_of(name), None, key)
-        for index, held, identifier in step.filled:
-            place = slot(set_id, index)
-            before = strays.pop((set_id, index), None) if held is None and strays else held
-            if before is not None:
-                stage.slots_out.delete(layout.SLOTS, place, number(before), None, key)
-            stage.slots.add(layout.SLOTS, place, number(identifier), None, key)
+        endpoint_of = self.codec.endpoint_of
+        if step.born:
+            names = [number(identifier) for identifier, _ in step.born]
+            stage.endpoints.add_many(layout.ENDPOINTS, names, [endpoint_of(name) for _, name in step.born], key)
+        if step.filled:
+            for index, held, _ in step.filled:
+                before = strays.pop((set_id, index), None) if held is None and strays else held
+                if before is not None:
+                    stage.slots_out.delete(layout.SLOTS, slot(set_id, index), number(before), None, key)
+            names = [slot(set_id, index) for index, _, _ in step.filled]
+            stage.slots.add_many(layout.SLOTS, names, [number(identifier) for _, _, identifier in step.filled], key)
         for index, identifier in step.surplus:
             later.slots.delete(layout.SLOTS, slot(set_id, index), number(identifier), None, key)
         for identifier, name in step.dead:
-            later.endpoints.delete(layout.ENDPOINTS, number(identifier), self.codec.endpoint_of(name), None, key)
+            later.endpoints.delete(layout.ENDPOINTS, number(identifier), endpoint_of(name), None, key)
 
     # --- frontends
 
@@ -266,16 +278,17 @@ class _Compilation:
             self._pad(read_number(before), record, stage, owner)
 
     def _pad(self, left: int, record: Record, stage: Stage, owner: RouteKey) -> None:
-        """Lengthen the set a frontend moves to, for packets that have already picked by the length of the one it leaves."""
+        """Lengthen the set a frontend moves to by the one it leaves, for packets that have picked by that one's length."""
         for scope, bit in ((Scope.ALL, 0), (Scope.LOCAL, LOCAL_SET)):
-            held, set_id = record.slots(scope), record.set_id | bit
-            known = max(len(held.keys), self.sizes.get(set_id, 0))
-            needed = self.sizes.get(left | bit, 0)
-            for index in range(known, needed if held.keys else 0):
-                data = number(held.ids[held.keys[index % len(held.keys)] or ""])
+            set_id, before = record.set_id | bit, self.held.get(left | bit, _NO_SLOTS)
+            known = max(
+                len(record.slots(scope).keys), len(self.held.get(set_id, _NO_SLOTS).keys), self.padded.get(set_id, 0)
+            )
+            for index, name in enumerate(before.keys[known:], known):
+                data = number(before.ids.get(name or "", 0))
                 stage.slots.add(layout.SLOTS, slot(set_id, index), data, None, owner)
                 self.later.slots.delete(layout.SLOTS, slot(set_id, index), data, None, owner)
-            self.sizes[set_id] = max(known, needed)
+            self.padded[set_id] = max(known, len(before.keys))
 
     def _sweep(self) -> None:
         """Take away slots and endpoints that lead nowhere or that nothing leads to."""
@@ -293,8 +306,8 @@ class _Compilation:
 _ABSENT: Final = object()
 
 
-def _endpoints(route: Route | None, scope: Scope) -> tuple[Endpoint, ...]:
-    if route is None or scope not in scopes_wanted(route):
+def _endpoints(route: Route | None, scope: Scope, wanted: frozenset[Scope]) -> tuple[Endpoint, ...]:
+    if route is None or scope not in wanted:
         return ()
     return route.all if scope is Scope.ALL else route.local
 

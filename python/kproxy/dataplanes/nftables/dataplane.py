@@ -53,7 +53,9 @@ class NftablesDataplane:
         self._committer = Committer(self._nft, door)
         self._committed = Committed()
         self._is_fingerprint_due = False
-        self._is_stale = False  # the kernel has shown that the table is not as we know it
+        self._is_stale = False  # the kernel has refused what it would not refuse if it held what we think
+        self._is_doubtful = False  # others have been at the table since it was read
+        self._is_news = False  # and that has not been told yet
 
     def probe(self) -> None:
         """Raise Unsupported or PermissionDenied with the mend, before anything is changed."""
@@ -63,8 +65,8 @@ class NftablesDataplane:
         """Read what of ours the kernel holds. Raises KernelError."""
         self._committer.forget()
         self._watch.noticed(self._committed.table)  # whatever it was: the reading will show it
+        self._is_stale = self._is_doubtful = self._is_news = False
         self._committed = self._reader.read()
-        self._is_stale = False
         return self._committed
 
     def compile(self, committed: Committed, changes: Changes) -> NftTransaction:
@@ -79,18 +81,20 @@ class NftablesDataplane:
         try:
             if transaction.prepare:
                 self._committer.structure(transaction.prepare)
+                self._is_fingerprint_due = True
                 committed.built(outcome)
             self._committer.elements(transaction, lambda batch: self._counting.keep(committed, batch))
             if transaction.closing:
                 self._committer.structure(transaction.closing)
+                self._is_fingerprint_due = True
         except BatchRefused as refusal:
             self._is_stale |= refusal.stale
+            self._note_fingerprint()
             return Refused(str(refusal), frozenset([refusal.owner]) if refusal.owner and not refusal.stale else frozenset())
         except NftRefused as refusal:
             self._is_stale = True
             return Refused(str(refusal))
         committed.advance(outcome)
-        self._is_fingerprint_due |= bool(transaction.prepare or transaction.closing)
         self._committer.put_off(transaction)
         if transaction.closing:
             self._note_fingerprint()
@@ -120,10 +124,10 @@ class NftablesDataplane:
         return self._counting.read(self._committed)
 
     def foreign_changes(self) -> bool:
-        """Tell whether others have changed the table, or it has shown itself to be changed."""
-        noticed = self._watch.noticed(self._committed.table)
-        stale, self._is_stale = self._is_stale, False
-        return noticed or stale
+        """Tell whether others have changed the table since the last call, or it has shown itself to be changed."""
+        self._look()
+        news, self._is_news, self._is_stale = self._is_news or self._is_stale, False, False
+        return news
 
     def remove(self) -> None:
         """Delete our tables. Raises KernelError."""
@@ -137,13 +141,18 @@ class NftablesDataplane:
                 raise KernelError(f"table {name} cannot be looked for: {error.strerror}") from error
         self._committed = Committed()
 
+    def _look(self) -> bool:
+        """Tell whether others have changed the table since it was read."""
+        if self._watch.noticed(self._committed.table):
+            self._is_doubtful = self._is_news = True
+        return self._is_doubtful
+
     def _note_fingerprint(self) -> None:
         """Let a restart know our rules again. Not urgent: without, it writes them once more."""
         if self._is_fingerprint_due:
             self._is_fingerprint_due = False
             now = self._reader.fingerprint(self._committed.table)
-            self._is_stale |= self._watch.noticed(self._committed.table)
-            if not self._is_stale:  # else what was read may be somebody else's
+            if not self._look():  # else what was read may be somebody else's
                 self._reader.note_fingerprint(self._committed.table, now)
 
     def close(self) -> None:

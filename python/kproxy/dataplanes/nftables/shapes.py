@@ -6,6 +6,7 @@ slot (a ``Balancer``'s code). Plain balancers are their own code, their count of
 Maglev table get a code above ``FIRST_SPECIAL`` when they are first met.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,7 +16,7 @@ from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.layout import Kind, Options, Reason, Scope, Words
 from kproxy.table.node import FamilyFacts, NodeFacts, PodTest
 from kproxy.table.route import Policy, Route, Verdict
-from kproxy.table.terms import Action, Client, EndpointSet, Family, Role
+from kproxy.table.terms import Action, Client, EndpointSet, Family
 
 FIRST_SPECIAL: Final = 0x8000
 HASH_SEED: Final = 0x6B70726F  # the same on every node, so that all nodes lead a client to the same endpoint
@@ -112,6 +113,7 @@ def digit(verdict: Verdict, usable: frozenset[Scope]) -> int:
     return 5 + verdict.masquerade if Scope.LOCAL in usable else 1
 
 
+@functools.lru_cache(maxsize=1024)  # clusters have a handful of policies
 def meeting(policy: Policy, kind: Kind, usable: frozenset[Scope]) -> Meeting:
     """Return what the clients of a role's frontends meet; *loopback* counts for NodePorts only."""
     pod, node, outside, loopback = (digit(policy.of(client), usable) for client in _CLIENTS)
@@ -120,12 +122,18 @@ def meeting(policy: Policy, kind: Kind, usable: frozenset[Scope]) -> Meeting:
 
 def scopes_wanted(route: Route) -> frozenset[Scope]:
     """Return which of the route's endpoint sets some frontend of it may balance over."""
-    roles = {frontend.role for frontend in route.frontends}
+    wanted: frozenset[Scope] = frozenset()
+    for role in {frontend.role for frontend in route.frontends}:
+        wanted |= _balanced(route.policy(role))
+    return wanted
+
+
+@functools.lru_cache(maxsize=1024)
+def _balanced(policy: Policy) -> frozenset[Scope]:
+    verdicts = map(policy.of, _CLIENTS)
     return frozenset(
         Scope.ALL if verdict.endpoints is EndpointSet.ALL else Scope.LOCAL
-        for role in (Role.INTERNAL, Role.EXTERNAL)
-        if role in roles
-        for verdict in map(route.policy(role).of, _CLIENTS)
+        for verdict in verdicts
         if verdict.action is Action.BALANCE
     )
 

@@ -21,7 +21,7 @@ WEIGHTED_SLOTS: Final = 4096  # at most so many for weights, or four an endpoint
 MAGLEV_SIZES: Final = (1021, 4093, 16381, 65521, 262_139, 1_048_573)  # primes: the first of at least 100 slots an endpoint
 
 
-class Slots(msgspec.Struct, frozen=True):
+class Slots(msgspec.Struct, frozen=True, gc=False):
     """A set as committed. ``keys``: the endpoint in each slot; ``ids``: each endpoint's id.
 
     ``weight`` is the one weight all endpoints share, 0 when they differ. A hole (None) is only ever read from a kernel that
@@ -34,7 +34,7 @@ class Slots(msgspec.Struct, frozen=True):
     hashed: bool = False
 
 
-class Difference(msgspec.Struct, frozen=True):
+class Difference(msgspec.Struct, frozen=True, gc=False):
     """Endpoints that left, came, and those whose facts changed (before, after)."""
 
     left: Sequence[Endpoint] = ()
@@ -51,8 +51,10 @@ SAME: Final = Difference()
 
 def difference(before: tuple[Endpoint, ...], after: tuple[Endpoint, ...]) -> Difference:
     """Compare two sets ordered by key. Equal ends are skipped at the speed of tuple comparison."""
-    if before is after:
+    if before is after or not (before or after):
         return SAME
+    if not before or not after:
+        return Difference(before, after)
     start = _common_start(before, after)
     stop = _common_end(before[start:], after[start:])
     old = {endpoint.key: endpoint for endpoint in before[start : len(before) - stop]}
@@ -86,7 +88,7 @@ def _common_end(one: tuple[Endpoint, ...], other: tuple[Endpoint, ...]) -> int:
     return low
 
 
-class Rearrangement(msgspec.Struct, frozen=True):
+class Rearrangement(msgspec.Struct, frozen=True, gc=False):
     """From one ``Slots`` to the next, as the kernel has to learn it.
 
     ``born`` and ``dead``: endpoint ids that come and go, with the endpoint's key. ``filled``: slot, the id it held (None: it
@@ -105,6 +107,8 @@ def rearrange(
 ) -> Rearrangement:
     """Work out the slots of a changed set. ``fresh`` yields endpoint ids never used before."""
     hashed = method is Method.MH
+    if not old.keys and not hashed and len(weights := {endpoint.weight for endpoint in after}) == 1 and weights != {0}:
+        return _fill([endpoint.key for endpoint in after], weights.pop(), fresh)
     if (
         old.weight
         and not (hashed or old.hashed or change.changed)
@@ -120,6 +124,14 @@ def rearrange(
     touched = [index for index, (then, now) in enumerate(itertools.zip_longest(old.keys[: len(keys)], keys)) if then != now]
     weight = weights.pop() if len(weights) == 1 and len(usable) == len(after) else 0
     return _conclude(Slots(tuple(keys), _renew(old.ids, left, joined, fresh), weight, hashed), old, touched, left, joined)
+
+
+def _fill(keys: list[str], weight: int, fresh: Iterator[int]) -> Rearrangement:
+    """Make a set of equals where there was none: every endpoint gets a slot and an id."""
+    ids = dict(zip(keys, fresh, strict=False))
+    born = [(identifier, key) for key, identifier in ids.items()]
+    filled = [(index, None, identifier) for index, identifier in enumerate(ids.values())]
+    return Rearrangement(Slots(tuple(keys), ids, weight), born, filled)
 
 
 def renumber(old: Slots, fresh: Iterator[int]) -> Rearrangement:

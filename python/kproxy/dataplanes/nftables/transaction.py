@@ -57,6 +57,13 @@ class Batch:
         """Append an addition."""
         self._append(ADD, name, key, data, end, owner)
 
+    def add_many(self, name: str, keys: list[bytes], data: list[bytes], owner: RouteKey) -> None:
+        """Append additions to a map, for one route."""
+        run = self._run(ADD, name)
+        run.keys += keys
+        run.data += data
+        run.owners += [owner] * len(keys)
+
     def delete(self, name: str, key: bytes, data: bytes | None, end: bytes | None, owner: RouteKey | None) -> None:
         """Append a deletion. ``data`` is what the element holds: undoing puts it back."""
         self._append(DELETE, name, key, data, end, owner)
@@ -64,16 +71,20 @@ class Batch:
     def _append(
         self, verb: str, name: str, key: bytes, data: bytes | None, end: bytes | None, owner: RouteKey | None
     ) -> None:
-        run = self._open.get((verb, name))
-        if run is None:
-            run = self._open[verb, name] = Run(verb, name)
-            self.runs.append(run)
+        run = self._run(verb, name)
         run.keys.append(key)
         run.owners.append(owner)
         if data is not None:
             run.data.append(data)
         if end is not None:
             run.ends.append(end)
+
+    def _run(self, verb: str, name: str) -> Run:
+        run = self._open.get((verb, name))
+        if run is None:
+            run = self._open[verb, name] = Run(verb, name)
+            self.runs.append(run)
+        return run
 
     @property
     def operations(self) -> int:
