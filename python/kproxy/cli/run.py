@@ -2,7 +2,6 @@
 """``kproxy`` without a command: the daemon, or what one of its one-shot flags asks for."""
 
 import asyncio
-import gc
 import platform
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from kproxy.config.loading import Start, load
 from kproxy.config.write import write_config
 from kproxy.daemon import logs
 from kproxy.daemon.main import initialise, run
+from kproxy.daemon.process import families, spare_memory
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,7 +26,6 @@ def main(arguments: Sequence[str]) -> int:
         return clean()
     if start.write_config_to:
         from kproxy.daemon.modes import choose_mode  # noqa: PLC0415 - rarely asked for
-        from kproxy.daemon.process import families  # noqa: PLC0415
 
         completed, _ = choose_mode(start, families())
         write_config(completed.config, start.write_config_to)
@@ -38,7 +37,7 @@ def _serve(start: Start) -> int:
     if start.init_only:
         initialise(start)
         return 0
-    gc.set_threshold(50_000, 20, 50)  # a cluster's objects arrive all at once and stay
+    spare_memory()
     asyncio.run(run(start))
     return 0
 

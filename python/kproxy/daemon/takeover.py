@@ -6,7 +6,7 @@ Both rule sets may stand beside each other: whichever translates a packet first,
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from kproxy.daemon.lane import Lane
@@ -18,11 +18,10 @@ log: Final = logging.getLogger(__name__)
 PATIENCE: Final = 1.0  # seconds between looks at whether ours is in
 
 
-async def take_over(lanes: Iterable[Lane], events: Recorder) -> None:
-    """Wait until every lane's table is in force and verified, then remove what kube-proxy has left behind, if anything."""
+async def take_over(lanes: Sequence[Lane], events: Recorder) -> None:
+    """Wait until every lane's table is in force; if kube-proxy has left something here, verify ours and remove its."""
     for lane in lanes:
-        while not (lane.settled and await lane.verified()):  # noqa: ASYNC110 - it is the kernel that is asked
-            await asyncio.sleep(PATIENCE)  # minutes may pass, and nobody is in a hurry
+        await _until(lambda lane=lane: lane.settled)  # type: ignore[misc]
     try:
         found = await asyncio.to_thread(upstream.found)
     except KernelError as error:
@@ -30,6 +29,9 @@ async def take_over(lanes: Iterable[Lane], events: Recorder) -> None:
         return
     if not found:
         return
+    for lane in lanes:
+        while not await lane.verified():  # noqa: ASYNC110 - it is the kernel that is asked
+            await asyncio.sleep(PATIENCE)
     log.info("kube-proxy's rules are here; ours are in force and verified, so theirs go: %s", "; ".join(found))
     removal = await asyncio.to_thread(upstream.remove)
     for words in removal.done:
@@ -41,3 +43,8 @@ async def take_over(lanes: Iterable[Lane], events: Recorder) -> None:
     weight = Weight.WARNING if removal.errors else Weight.NORMAL
     words = "; ".join([*removal.done, *map(str, removal.errors)])
     events.tell(weight, Reason.TAKEN_OVER, Action.START, f"kube-proxy's rules were taken over: {words}")
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - minutes may pass, and nobody is in a hurry
+        await asyncio.sleep(PATIENCE)
