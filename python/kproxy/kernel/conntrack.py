@@ -63,10 +63,14 @@ class TrackedFlow(msgspec.Struct, frozen=True):
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """What a sweep did: flows looked at and deleted, and the first few of the deleted."""
+    """What a sweep did: flows looked at and deleted, and the first few that were to go.
+
+    ``held``: stale flows the kernel does not let go, because a flow table has taken them over; they leave by time-out.
+    """
 
     seen: int = 0
     deleted: int = 0
+    held: int = 0
     sample: tuple[TrackedFlow, ...] = ()
 
 
@@ -86,7 +90,11 @@ class Conntrack:
         """Delete one family's stale UDP flows and return how many. The log names the first few."""
         swept = self.delete_stale(family, stale.serving, stale.gone)
         for flow in swept.sample:
-            log.debug("stale flow deleted: %s", flow)
+            log.debug("stale flow: %s", flow)
+        if swept.held:
+            log.warning(
+                "%s: %d stale UDP flows stay until they time out: a flow table has taken them over", family, swept.held
+            )
         return swept.deleted
 
     def delete_stale(
@@ -105,10 +113,10 @@ class Conntrack:
         """
         rules = flow_rules(family, serving, gone)
         try:
-            seen, deleted, flows = self._conntrack.delete_stale(_FAMILIES[family], _PROTOCOLS[protocol], rules, sample)
+            seen, deleted, held, flows = self._conntrack.delete_stale(_FAMILIES[family], _PROTOCOLS[protocol], rules, sample)
         except _core.NetlinkError as error:
             raise _refused(error) from error
-        return Swept(seen, deleted, tuple(TrackedFlow(*flow) for flow in flows))
+        return Swept(seen, deleted, held, tuple(TrackedFlow(*flow) for flow in flows))
 
     def flows(self, family: Family, protocol: Protocol, destination: str | None = None) -> list[TrackedFlow]:
         """Return the flows of a family and protocol, to one destination address or to all."""

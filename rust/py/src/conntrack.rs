@@ -27,7 +27,8 @@ impl Conntrack {
         Ok(Self { conntrack: Mutex::new(netlink::conntrack::Conntrack::open().map_err(exception)?) })
     }
 
-    /// Delete stale flows. Returns how many the kernel showed, how many were deleted, and the first `sample` of these.
+    /// Delete stale flows. Returns how many the kernel showed, how many were deleted, how many it does not let go because a
+    /// flow table has taken them over, and the first `sample` that were to be deleted.
     ///
     /// `family` is 2 or 10, `protocol` the IP protocol's number. Memory does not grow with the number of flows.
     #[pyo3(signature = (family, protocol, rules, sample=10))]
@@ -38,10 +39,10 @@ impl Conntrack {
         protocol: u8,
         rules: PyRef<'_, FlowRules>,
         sample: usize,
-    ) -> PyResult<(u64, u64, Vec<Told>)> {
+    ) -> PyResult<(u64, u64, u64, Vec<Told>)> {
         let rules = &rules.rules;
         let swept = self.detached(python, |conntrack| conntrack.delete_stale(family, protocol, rules, sample))?;
-        Ok((swept.seen, swept.deleted, swept.sample.iter().map(tell).collect()))
+        Ok((swept.seen, swept.deleted, swept.held, swept.sample.iter().map(tell).collect()))
     }
 
     /// Every flow of a family and protocol, to one destination address or to all.

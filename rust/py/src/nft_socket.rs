@@ -88,6 +88,14 @@ impl NftSocket {
         Ok(elements.into_iter().map(|element| element.map(|element| read(python, &element))).collect())
     }
 
+    /// Every rule of a table, in order: its chain, and its attributes as bytes, without handles. A missing table has none.
+    ///
+    /// Equal rules have equal bytes; nothing else can be told from them.
+    fn rules<'py>(&self, python: Python<'py>, family: u8, table: &str) -> PyResult<Vec<(String, Bound<'py, PyBytes>)>> {
+        let rules = self.detached(python, |nftables| nftables.rules(family, table))?;
+        Ok(rules.into_iter().map(|(chain, bytes)| (chain, PyBytes::new(python, &bytes))).collect())
+    }
+
     /// Every table: its family's number and its name.
     fn tables(&self, python: Python<'_>) -> PyResult<Vec<(u8, String)>> {
         self.detached(python, Nftables::tables)

@@ -9,7 +9,7 @@ import pytest
 
 from kproxy._core import ElementBatch, NetlinkError, NftSocket
 from kproxy.lab.namespaces import ip, private
-from tests.unit.core.conftest import IP, TABLE, batch, endpoint, frontend, nft, number
+from tests.unit.core.conftest import IP, LAYOUT, TABLE, batch, endpoint, frontend, nft, number
 
 pytestmark = pytest.mark.packets
 
@@ -243,6 +243,22 @@ def test_tables_are_found(door: NftSocket) -> None:
     assert door.has_table(IP, TABLE)
     assert not door.has_table(10, TABLE)
     assert not door.has_table(IP, "other")
+
+
+def test_rules_are_equal_until_somebody_changes_one(door: NftSocket) -> None:
+    """The same text loaded again is the same rules under other handles; one rule more, or another, is not."""
+    first = door.rules(IP, TABLE)
+    nft("delete", "table", "ip", TABLE)
+    assert door.rules(IP, TABLE) == []
+    nft("-f", "-", text=LAYOUT)
+
+    assert door.rules(IP, TABLE) == first
+    assert [chain for chain, _ in first].count("post") == 2
+    nft("add", "rule", "ip", TABLE, "dispatch", "accept")
+    assert [chain for chain, _ in door.rules(IP, TABLE)] == [
+        *(chain for chain, _ in first if chain not in {"out", "post"}),
+        *("dispatch", "out", "post", "post"),
+    ]
 
 
 def test_a_socket_belongs_to_the_namespace_it_was_opened_in(door: NftSocket) -> None:

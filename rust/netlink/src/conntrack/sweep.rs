@@ -26,6 +26,8 @@ pub struct Swept {
     pub deleted: u64,
     /// Stale flows that had gone by themselves when they were to be deleted.
     pub vanished: u64,
+    /// Stale flows that the kernel does not let go: those a flow table has taken over. They leave by their time-out.
+    pub held: u64,
     /// The first deleted flows, for the log.
     pub sample: Vec<Flow>,
 }
@@ -210,15 +212,15 @@ impl<'a> Deletions<'a> {
             return Ok(());
         }
         let refusals = self.socket.request(&self.bytes, self.last, |_| Ok(()))?;
-        let mut vanished = 0;
+        self.swept.deleted += u64::from(self.count);
         for (_, verdict) in refusals {
-            if verdict.errno != libc::ENOENT {
-                return Err(verdict.error("deleting a stale flow from conntrack"));
+            self.swept.deleted -= 1;
+            match verdict.errno {
+                libc::ENOENT => self.swept.vanished += 1,
+                libc::EBUSY => self.swept.held += 1,
+                _ => return Err(verdict.error("deleting a stale flow from conntrack")),
             }
-            vanished += 1;
         }
-        self.swept.deleted += u64::from(self.count) - vanished;
-        self.swept.vanished += vanished;
         self.count = 0;
         self.bytes.clear();
         Ok(())

@@ -52,6 +52,24 @@ impl Nftables {
         )
     }
 
+    /// Every rule of a table, in order: its chain, and its attributes without the handles, which differ from load to load.
+    ///
+    /// The attributes are not interpreted: each is its kind in two bytes, low byte first, and its content. Rules are equal
+    /// if these bytes are. A missing table has no rules.
+    pub fn rules(&mut self, family: u8, table: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let put = |body: &mut message::Body<'_>| body.put_text(wire::TABLE, table);
+        let rules =
+            self.dump(wire::GET_RULE, family, put, &format!("reading the rules of table {table}"), |message, rules| {
+                if message.kind == wire::NEW_RULE {
+                    rules.push(read_rule(&message));
+                }
+            });
+        match rules {
+            Err(error) if error.errno == libc::ENOENT => Ok(Vec::new()),
+            rules => rules,
+        }
+    }
+
     /// Whether a table exists.
     pub fn has_table(&mut self, family: u8, table: &str) -> Result<bool> {
         let put = |body: &mut message::Body<'_>| body.put_text(wire::TABLE, table);
@@ -181,6 +199,21 @@ impl Nftables {
     }
 }
 
+fn read_rule(message: &Message<'_>) -> (String, Vec<u8>) {
+    let mut chain = String::new();
+    let mut bytes = Vec::with_capacity(message.payload.len());
+    for attribute in message.attributes() {
+        if attribute.kind == wire::RULE_CHAIN {
+            chain = attribute.text();
+        }
+        if attribute.kind != wire::RULE_HANDLE && attribute.kind != wire::RULE_POSITION {
+            bytes.extend_from_slice(&attribute.kind.to_le_bytes());
+            bytes.extend_from_slice(attribute.content);
+        }
+    }
+    (chain, bytes)
+}
+
 fn read_elements(message: &Message<'_>, mut see: impl FnMut(Element)) {
     if message.kind != wire::NEW_ELEMENT {
         return;
@@ -194,4 +227,5 @@ fn read_elements(message: &Message<'_>, mut see: impl FnMut(Element)) {
 pub(super) fn read_for_test(message: &Message<'_>) {
     let message = Message { kind: wire::NEW_ELEMENT, ..*message };
     read_elements(&message, drop);
+    drop(read_rule(&message));
 }

@@ -13,6 +13,8 @@ pub const GET_ELEMENT: u16 = kind(NFT_MSG_GETSETELEM);
 pub const DELETE_ELEMENT: u16 = kind(libc::NFT_MSG_DELSETELEM);
 pub const NEW_TABLE: u16 = kind(libc::NFT_MSG_NEWTABLE);
 pub const GET_TABLE: u16 = kind(NFT_MSG_GETTABLE);
+pub const NEW_RULE: u16 = kind(libc::NFT_MSG_NEWRULE);
+pub const GET_RULE: u16 = kind(libc::NFT_MSG_GETRULE);
 pub const GET_SET: u16 = kind(libc::NFT_MSG_GETSET);
 pub const NEW_GENERATION: u16 = kind(libc::NFT_MSG_NEWGEN);
 pub const GET_GENERATION: u16 = kind(NFT_MSG_GETGEN);
@@ -34,6 +36,10 @@ pub const ELEMENT_EXPIRATION: u16 = 5;
 pub const ELEMENT_EXPRESSION: u16 = 7;
 pub const ELEMENT_KEY_END: u16 = 10;
 pub const ELEMENT_EXPRESSIONS: u16 = 11;
+
+pub const RULE_CHAIN: u16 = 2;
+pub const RULE_HANDLE: u16 = 3;
+pub const RULE_POSITION: u16 = 6;
 
 pub const DATA_VALUE: u16 = 1;
 
