@@ -9,6 +9,7 @@ the first compile gives each route back the ids it had.
 
 import itertools
 from array import array
+from collections.abc import Iterable
 
 import msgspec
 
@@ -63,6 +64,7 @@ class Outcome(msgspec.Struct):
     closing: dict[str, int] = {}  # chains that are written after the elements
     verdicts: dict[tuple[str, int], str] = {}
     codes: dict[Balancer, int] = {}
+    used: set[tuple[Kind, Scope, Balancer]] = set()  # balancers of the changed frontends
     facts: Facts | None = None
     next_set: int = 0
     next_endpoint: int = 0
@@ -128,3 +130,12 @@ class Committed:
         self.chains.update(outcome.chains)
         self.verdicts.update(outcome.verdicts)
         self.codes.update(outcome.codes)
+
+    def unpoint(self, gone: Iterable[tuple[str, int]]) -> list[str]:
+        """Forget pointers that were taken away; return the names of the chains they led to."""
+        targets = [self.verdicts.pop(pointer) for pointer in gone]
+        held = {code for _, code in self.verdicts}
+        self.codes = {balancer: code for balancer, code in self.codes.items() if code in held}
+        for name in targets:
+            self.chains.pop(name, None)
+        return targets

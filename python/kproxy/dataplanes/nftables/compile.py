@@ -258,6 +258,7 @@ class _Compilation:
         outcome.next_endpoint = next(self.fresh)
         outcome.chains, outcome.closing = self.structure.chains, self.structure.late_chains
         outcome.verdicts, outcome.codes = self.structure.verdicts, self.structure.codes
+        outcome.used = self.structure.used
         return NftTransaction(
             self.target,
             outcome,

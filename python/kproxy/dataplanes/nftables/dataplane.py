@@ -15,6 +15,7 @@ from kproxy.dataplanes.nftables.layout import Options
 from kproxy.dataplanes.nftables.probe import probe
 from kproxy.dataplanes.nftables.readback import Reader
 from kproxy.dataplanes.nftables.transaction import NftTransaction, Target
+from kproxy.dataplanes.nftables.upkeep import Use, make_ahead, sweep, take_chains
 from kproxy.dataplanes.nftables.verify import differences
 from kproxy.dataplanes.nftables.watch import Watch
 from kproxy.kernel.nft import Nft, NftRefused
@@ -55,6 +56,8 @@ class NftablesDataplane:
         self._is_fingerprint_due = False
         self._is_stale = False  # the kernel has refused what it would not refuse if it held what we think
         self._is_doubtful = False  # others have been at the table since it was read
+        self._used: set[Use] = set()  # balancers whose neighbours may be wanted next
+        self._unpointed: list[str] = []  # chains that nothing points to any more
         self._is_news = False  # and that has not been told yet
 
     def probe(self) -> None:
@@ -65,7 +68,8 @@ class NftablesDataplane:
         """Read what of ours the kernel holds. Raises KernelError."""
         self._committer.forget()
         self._watch.noticed(self._committed.table)  # whatever it was: the reading will show it
-        self._is_stale = self._is_doubtful = self._is_news = False
+        self._is_stale = self._is_doubtful = self._is_news = self._is_fingerprint_due = False
+        self._used, self._unpointed = set(), []
         self._committed = self._reader.read()
         return self._committed
 
@@ -96,18 +100,39 @@ class NftablesDataplane:
             return Refused(str(refusal))
         committed.advance(outcome)
         self._committer.put_off(transaction)
+        self._used |= outcome.used
         if transaction.closing:
             self._note_fingerprint()
         return Applied(committed, transaction.limits)
 
     def settle(self) -> None:
-        """Send deletions that waited for packets in flight. Raises KernelError."""
+        """Send deletions that waited for packets in flight, and see to the chains. Raises KernelError."""
         try:
             self._committer.settle(lambda batch: self._counting.keep(self._committed, batch))
-        except BatchRefused:
+            self._keep_chains()
+        except (BatchRefused, NftRefused):
             self._is_stale = True
             raise
         self._note_fingerprint()
+
+    def _keep_chains(self) -> None:
+        """Make chains that may be wanted next, take away those that long were not."""
+        committed = self._committed
+        target = Target(self.family, committed.table, self._schemas)
+        used, self._used = self._used, set()
+        pointed = set(committed.verdicts.values()) if self._unpointed else set()
+        unpointed, self._unpointed = [name for name in self._unpointed if name not in pointed], []
+        if unpointed:
+            self._committer.structure(take_chains(unpointed, target))
+            self._is_fingerprint_due = True
+        work = make_ahead(committed, used, target, self.options) if used else None
+        if work is None and used:
+            work = sweep(committed, target)
+        if work:
+            self._committer.structure(work.lines)
+            committed.built(work.outcome)
+            self._unpointed = committed.unpoint(work.gone)
+            self._is_fingerprint_due = True
 
     def verify(self, committed: Committed, table: RoutingTable) -> Sequence[Difference]:
         """Compare what is committed with a table. A read-back that agrees is known, route by route, from then on."""

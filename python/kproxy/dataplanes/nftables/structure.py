@@ -22,6 +22,7 @@ from kproxy.dataplanes.nftables.shapes import (
     dispatch_chain,
     policy_chain,
 )
+from kproxy.table.errors import KernelError
 
 
 def digest(parts: Iterable[str]) -> int:
@@ -52,7 +53,8 @@ def declarations(table: str, schemas: Mapping[str, Schema]) -> Iterator[str]:
 class Structure:
     """The chains a transaction needs; what is there already is not written again.
 
-    ``chains`` and ``late_chains`` are the digests, ``verdicts`` the pointers, ``codes`` the balancers the transaction adds.
+    ``used`` are the balancers that were asked for. What the transaction adds: ``chains`` and ``late_chains`` as digests,
+    ``verdicts``, the pointers to them, and ``codes`` of balancers.
     """
 
     def __init__(self, committed: Committed, table: str, words: Words, options: Options, facts: Facts) -> None:
@@ -62,6 +64,7 @@ class Structure:
         self.late_chains: dict[str, int] = {}
         self.verdicts: dict[tuple[str, int], str] = {}
         self.codes: dict[Balancer, int] = {}
+        self.used: set[tuple[Kind, Scope, Balancer]] = set()
         self._prepare: list[str] = []
         self._closing: list[str] = []
         if committed.facts != facts or not committed.chains:
@@ -81,10 +84,13 @@ class Structure:
             self._write(self._closing, name, rules, hook)
 
     def code(self, balancer: Balancer) -> int:
-        """Return a balancer's code: its own, the known one, or the next that is free."""
+        """Return a balancer's code: its own, the known one, or the next that is free. Raises KernelError when none is."""
         known = balancer.plain_code or self.committed.codes.get(balancer) or self.codes.get(balancer)
         if known is None:
-            known = 1 + max((FIRST_SPECIAL, *self.committed.codes.values(), *self.codes.values()))
+            taken = {*self.committed.codes.values(), *self.codes.values()}
+            known = next((code for code in range(FIRST_SPECIAL + 1, 1 << 16) if code not in taken), None)
+            if known is None:
+                raise KernelError("there are more than 32,000 different affinity time-outs and endpoint counts together")
             self.codes[balancer] = known
         return known
 
@@ -97,6 +103,7 @@ class Structure:
     def need_balancer(self, kind: Kind, scope: Scope, balancer: Balancer) -> None:
         """See to the chain that picks a slot."""
         target = f"{kind}-{scope}-{balancer}"
+        self.used.add((kind, scope, balancer))
         if self._point(kind.balancers(scope), self.code(balancer), target):
             self._write(self._prepare, target, balancer_chain(balancer, kind, scope, self.words))
 

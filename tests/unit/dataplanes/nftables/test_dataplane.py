@@ -307,3 +307,42 @@ def test_without_the_command_the_probe_says_what_to_install(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Exception, match="install the package nftables"):
         plane.probe()
+
+
+def test_the_chains_of_the_next_counts_are_there_before_they_are_needed(plane: NftablesDataplane) -> None:
+    """A set that grows one by one never waits for the nft command, and a restart finds nothing to add."""
+    before = _one(1)
+    committed = applied(plane, plane.read_back(), None, before)
+    for size in range(2, 40):
+        after = _one(*range(1, size + 1))
+        transaction = plane.compile(committed, changes(before, after))
+        assert not transaction.prepare
+        assert isinstance(plane.commit(transaction), Applied)
+        plane.settle()
+        before = after
+    generation = plane._socket.generation()
+    second = NftablesDataplane(V4)
+    applied(second, second.read_back(), None, before)
+    assert plane._socket.generation() == generation
+
+
+def test_chains_without_use_are_swept(plane: NftablesDataplane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pointers go first, chains a settle later; what is left still serves, and can be counted up again."""
+    monkeypatch.setattr("kproxy.dataplanes.nftables.upkeep.IDLE", 20)
+    web = route(V4, "web", [frontend(V4, 1)], _set(1, 2))
+    before = table(node(V4), [web])
+    committed = applied(plane, plane.read_back(), None, before)
+    for seconds in (10, 20, 30, 40):
+        after = table(node(V4), [msgspec.structs.replace(web, affinity=seconds)])
+        committed = applied(plane, committed, before, after)
+        before = after
+    for _ in range(3):
+        committed = applied(plane, committed, before, _one(1, 2))
+        committed = applied(plane, committed, _one(1, 2), before)
+    text = listing()
+    assert "affinity-40" in text
+    assert "affinity-10 {" not in text
+    assert list(plane.verify(plane.read_back(), before)) == []
+    again = table(node(V4), [msgspec.structs.replace(web, affinity=10)])
+    applied(plane, plane.read_back(), None, again)
+    assert list(plane.verify(plane.read_back(), again)) == []
