@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -14,6 +15,7 @@ from kproxy.lab.namespaces import inside
 from kproxy.table.routing_table import Changes
 
 PORT: Final = 8080  # where the server answers, on every address of 10.128.0.0/9
+_BACKLOG: Final = 65_535  # a server that has to wait for a processor loses no connection
 
 
 class Bed:
@@ -34,6 +36,7 @@ class Bed:
             host.sysctl("net/ipv4/tcp_congestion_control=reno")  # kernels that default to BBR distort every ratio
         self.client.sysctl("net/ipv4/ip_local_port_range=1024 65000")
         self.client.sysctl("net/ipv4/tcp_tw_reuse=1")
+        self.server.sysctl(f"net/core/somaxconn={_BACKLOG}")
 
     def close(self) -> None:
         """Let go of the namespaces."""
@@ -64,9 +67,23 @@ def child(host: Host, work: Callable[[], None]) -> Iterator[None]:
         os.waitpid(pid, 0)
 
 
+@contextlib.contextmanager
+def serving(bed: Bed) -> Iterator[None]:
+    """Have the server accept for a while; it listens before the first dial."""
+    with child(bed.server, accept_forever):
+        deadline = time.monotonic() + 10
+        while True:
+            with inside(bed.server.namespace), socket.socket() as dial:
+                if not dial.connect_ex(("127.0.0.1", PORT)):
+                    break
+            assert time.monotonic() < deadline, "the server does not listen"
+            time.sleep(0.01)
+        yield
+
+
 def accept_forever() -> None:
     """Accept on every address and reset at once, so that no connection lingers."""
-    server = socket.create_server(("0.0.0.0", PORT), backlog=4096)
+    server = socket.create_server(("0.0.0.0", PORT), backlog=_BACKLOG)
     while True:
         connection, _ = server.accept()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

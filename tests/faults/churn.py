@@ -14,7 +14,7 @@ from bench.tables import SERVICES, endpoint, facts, replaced, route, table, whol
 from kproxy.dataplanes.contract import Applied, Dataplane
 from kproxy.lab.namespaces import inside
 from kproxy.table.terms import Family
-from tests.bed import PORT, Bed, accept_forever, child
+from tests.bed import PORT, Bed, child, serving
 
 SLOW: Final = 0.9  # seconds: a refused SYN is sent again after one
 _WAVE: Final = 4  # endpoints the changing Service has at most
@@ -63,30 +63,31 @@ def churn(make: Callable[[Family], Dataplane], *, services: int, changes: int, a
     members = [0, 1]
     current = table([route(0, (endpoint(number, PORT) for number in members), affinity=affinity), *routes], facts())
     bed.commit(dataplane, whole(current))
-    committed = dataplane.read_back()
+    with inside(bed.node.namespace):
+        committed = dataplane.read_back()
     fresh = 50_000  # a new endpoint's address has not been used by any other in this run
     address = str(SERVICES[1])
-    with child(bed.server, accept_forever):
+    with (
+        serving(bed),
+        child(bed.client, lambda: dial_forever(bed, address, counts[0])),
+        child(bed.client, lambda: dial_forever(bed, address, counts[1])),
+        inside(bed.node.namespace),  # where its nft shall run
+    ):
         time.sleep(0.2)
-        with (
-            child(bed.client, lambda: dial_forever(bed, address, counts[0])),
-            child(bed.client, lambda: dial_forever(bed, address, counts[1])),
-        ):
-            time.sleep(0.2)
-            for _ in range(changes):
-                step = chance.choice(("add", "remove", "replace"))
-                if step != "add" and (len(members) > 1 or step == "replace"):
-                    members.pop(chance.randrange(len(members)))
-                if step != "remove" and len(members) < _WAVE:
-                    fresh += 1
-                    members.append(fresh)
-                item = route(0, (endpoint(number, PORT) for number in members), affinity=affinity)
-                step_changes = replaced(current, item)
-                applied = dataplane.commit(dataplane.compile(committed, step_changes))
-                assert isinstance(applied, Applied), applied
-                committed, current = applied.committed, step_changes.after
-                dataplane.settle()
-            time.sleep(1.2)
+        for _ in range(changes):
+            step = chance.choice(("add", "remove", "replace"))
+            if step != "add" and (len(members) > 1 or step == "replace"):
+                members.pop(chance.randrange(len(members)))
+            if step != "remove" and len(members) < _WAVE:
+                fresh += 1
+                members.append(fresh)
+            item = route(0, (endpoint(number, PORT) for number in members), affinity=affinity)
+            step_changes = replaced(current, item)
+            applied = dataplane.commit(dataplane.compile(committed, step_changes))
+            assert isinstance(applied, Applied), applied
+            committed, current = applied.committed, step_changes.after
+            dataplane.settle()
+        time.sleep(1.2)
     refused = {reason: count for reason, count in dataplane.counters().refused.items() if count}
     dataplane.close()
     bed.close()

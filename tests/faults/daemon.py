@@ -21,7 +21,7 @@ from kproxy.objects.events import Kind, Synced, Upsert
 from kproxy.routing.router import Router
 from kproxy.routing.settings import Settings
 from kproxy.table.terms import Family, Mode
-from tests.bed import Bed, accept_forever, child
+from tests.bed import Bed, child, serving
 from tests.faults.churn import dial_forever
 from tests.manifests import endpoint_slice, service
 
@@ -121,10 +121,8 @@ class NodeUnderTest:
         """Dial a Service without pause for a while; yields dials, failures and slow dials so far."""
         counts = memoryview(mmap.mmap(-1, 3 * 8)).cast("q")
         address = str(SERVICES[number + 1])
-        with child(self.bed.server, accept_forever):
-            time.sleep(0.2)
-            with child(self.bed.client, lambda: dial_forever(self.bed, address, counts)):
-                yield counts
+        with serving(self.bed), child(self.bed.client, lambda: dial_forever(self.bed, address, counts)):
+            yield counts
 
     def close(self) -> None:
         """End the daemon and let go of everything."""
