@@ -29,6 +29,8 @@ INLINE: Final = 32  # so many routes are carried on the event loop; more in a th
 STUBBORN: Final = 3  # after so many failures in a row a single culprit is looked for
 VERIFY_SHARE: Final = 0.005  # of all time at most goes into comparing, however large the cluster
 SETTLING: Final = 5.0  # seconds after a run in which deletions that had to wait may take a while
+QUIET: Final = 2.0  # seconds without a change after which a comparison is in nobody's way
+IMPATIENCE: Final = 10.0  # so many times its period a comparison waits for such a moment
 REPAIR_PAUSE: Final = 1.0  # between two repairs, should somebody fight us over our rules
 
 
@@ -73,6 +75,7 @@ class Lane:
         self._free_at = -math.inf  # the earliest next run for changes
         self._polled_at = -math.inf
         self._verify_at = math.inf
+        self._verify_latest = math.inf
         self._settle_until = -math.inf
         self._drifted_at: float | None = None
         self._repair_at = -math.inf
@@ -183,13 +186,17 @@ class Lane:
             self._verify_at = self._clock.monotonic() + REPAIR_PAUSE
             return
         ended = self._clock.monotonic()
-        self._verify_at = ended + max(self.timing.verify, (ended - now) / VERIFY_SHARE)
+        self._verify_after(ended, max(self.timing.verify, (ended - now) / VERIFY_SHARE))
         self._committed = committed
         if differences:
             self._trusted = False
             self._drifted_at = now
             self._observer.drifted(self.dataplane.family, differences)
             self._observer.queued(self.dataplane.family)
+
+    def _verify_after(self, now: float, pause: float) -> None:
+        self._verify_at = now + pause
+        self._verify_latest = now + IMPATIENCE * pause
 
     def _compare(self) -> tuple[Committed, Sequence[Difference]]:
         committed = self.dataplane.read_back()
@@ -274,7 +281,9 @@ class Lane:
         self._free_at = ended + self.timing.minimum
         self._settle_until = ended + SETTLING
         if math.isinf(self._verify_at):
-            self._verify_at = ended + self.timing.verify
+            self._verify_after(ended, self.timing.verify)
+        else:  # a comparison holds up changes, so it waits for a quiet moment
+            self._verify_at = min(max(self._verify_at, ended + QUIET), self._verify_latest)
         self._observer.synced(
             Sync(
                 mode=self.dataplane.mode,

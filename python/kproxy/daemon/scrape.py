@@ -3,18 +3,16 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from kproxy.daemon.lane import Lane
-from kproxy.dataplanes.contract import Counters
 from kproxy.observe.metrics import Metrics
 from kproxy.observe.status import size_of
 from kproxy.observe.traffic import Cap, TrafficCollector
 from kproxy.routing.no_local_endpoints import without_local_endpoints
 from kproxy.table.clock import Clock
 from kproxy.table.errors import KernelError
-from kproxy.table.terms import Family
 
 log: Final = logging.getLogger(__name__)
 READING_SHARE: Final = 0.05  # of the time at most goes into reading counters; scrapes in between see the last reading
@@ -27,14 +25,10 @@ class Scraper:
         self._lanes = lanes
         self._metrics = metrics
         self._clock = clock
-        self._counters: dict[Family, Counters] = {}
         self._fresh_until = 0.0
-        self._collector = TrafficCollector(self._last, cap)
+        self._collector = TrafficCollector(cap)
         self._turn = asyncio.Lock()
         metrics.registry.register(self._collector)
-
-    def _last(self) -> Mapping[Family, Counters]:
-        return self._counters
 
     def cap(self, cap: Cap) -> None:
         """Put another cap in force."""
@@ -54,7 +48,7 @@ class Scraper:
             if lane.table is None:
                 continue
             try:
-                self._counters[lane.dataplane.family] = await lane.ask(lambda dataplane: dataplane.counters())
+                await lane.ask(lambda dataplane: self._collector.take(dataplane.family, dataplane.counters()))
             except KernelError as error:
                 log.warning("%s: the counters cannot be read: %s", lane.dataplane.family, error)
         ended = self._clock.monotonic()

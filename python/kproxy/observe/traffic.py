@@ -5,8 +5,9 @@ A Service or endpoint that has a series keeps it as long as it lives, so that ra
 counted, and named by nobody.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeAlias
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -18,6 +19,7 @@ from kproxy.table.route import RouteKey
 from kproxy.table.terms import Family
 
 SERVICE_LABELS: Final = ("namespace", "service", "port", "protocol", "ip_family")
+Place: TypeAlias = tuple[RouteKey, str]  # a route, and its frontend or endpoint as text
 COLUMNS: Final = {
     "connections": "New connections",
     "packets": "Packets",
@@ -33,53 +35,53 @@ class Cap(msgspec.Struct, frozen=True):
 
 
 class TrafficCollector(Collector):
-    """Turns one reading of each family's counters into series."""
+    """Keeps what was read last of each family, no more of it than the cap lets, and yields it as series."""
 
-    def __init__(self, read: Callable[[], Mapping[Family, Counters]], cap: Cap) -> None:
+    def __init__(self, cap: Cap) -> None:
         self.cap = cap
-        self._read = read
-        self._services: dict[tuple[RouteKey, str], None] = {}  # those with a series, in the order they came
-        self._endpoints: dict[tuple[RouteKey, str], None] = {}
+        self._kept: dict[str, dict[Place, Traffic]] = {"service": {}, "endpoint": {}}
+        self._present: dict[str, dict[Family, int]] = {"service": {}, "endpoint": {}}
+        self._refused: dict[Family, Mapping[str, int]] = {}
+
+    def take(self, family: Family, counters: Counters) -> None:
+        """Take a new reading of one family."""
+        self._refused[family] = counters.refused
+        for kind, read, cap in (
+            ("service", counters.frontends, self.cap.services),
+            ("endpoint", counters.endpoints, self.cap.endpoints),
+        ):
+            self._present[kind][family] = len(read)
+            self._kept[kind] = _keep(self._kept[kind], family, read, cap)
 
     def describe(self) -> Iterable[Metric]:
-        """Name nothing beforehand: describing would read the kernel."""
+        """Name nothing beforehand: there is nothing yet."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the series of the moment."""
-        counters = self._read()
-        frontends: dict[tuple[RouteKey, str], Traffic] = {}
-        endpoints: dict[tuple[RouteKey, str], Traffic] = {}
-        for family in counters.values():
-            frontends.update(family.frontends)
-            endpoints.update(family.endpoints)
+        """Yield the series of the last readings."""
         omitted = GaugeMetricFamily(
             "kproxy_traffic_series_omitted", "What has no traffic series because of the cap.", labels=["kind"]
         )
-        for kind, label, traffic, chosen, cap in (
-            ("service", "frontend", frontends, self._services, self.cap.services),
-            ("endpoint", "endpoint", endpoints, self._endpoints, self.cap.endpoints),
-        ):
-            _choose(chosen, traffic, cap)
-            omitted.add_metric([kind], len(traffic) - len(chosen))
-            yield from _series(kind, label, {key: traffic[key] for key in chosen})
+        for kind, label in (("service", "frontend"), ("endpoint", "endpoint")):
+            kept = self._kept[kind]
+            omitted.add_metric([kind], sum(self._present[kind].values()) - len(kept))
+            yield from _series(kind, label, kept)
         yield omitted
-        yield _refused(counters)
+        yield _refused(self._refused)
 
 
-def _choose(chosen: dict[tuple[RouteKey, str], None], present: Mapping[tuple[RouteKey, str], Traffic], cap: int) -> None:
-    """Let those that are gone go and give their places, in order of names, to others."""
-    for key in [key for key in chosen if key not in present]:
-        del chosen[key]
-    for key in list(chosen)[cap:]:
-        del chosen[key]
-    free = cap - len(chosen)
-    if free > 0 and len(present) > len(chosen):
-        newcomers = (key for key in present if key not in chosen)
-        chosen.update(dict.fromkeys(sorted(newcomers)[:free]))
+def _keep(kept: Mapping[Place, Traffic], family: Family, read: Mapping[Place, Traffic], cap: int) -> dict[Place, Traffic]:
+    """Return the other family's as they were, and of this one those that stay; who is gone gives its place to another."""
+    others = {place: traffic for place, traffic in kept.items() if place[0].family is not family}
+    stay = [place for place in kept if place[0].family is family and place in read]
+    free = cap - len(others) - len(stay)
+    if free > 0 and len(read) > len(stay):
+        known = set(stay)
+        stay += heapq.nsmallest(free, (place for place in read if place not in known))
+    return others | {place: read[place] for place in stay[: max(0, cap - len(others))]}
 
 
-def _series(kind: str, label: str, traffic: Mapping[tuple[RouteKey, str], Traffic]) -> Iterator[Metric]:
+def _series(kind: str, label: str, traffic: Mapping[Place, Traffic]) -> Iterator[Metric]:
     for column, words in COLUMNS.items():
         metric = CounterMetricFamily(
             f"kproxy_{kind}_{column}", f"{words} by {kind} and {label}.", labels=[*SERVICE_LABELS, label]
@@ -91,11 +93,11 @@ def _series(kind: str, label: str, traffic: Mapping[tuple[RouteKey, str], Traffi
         yield metric
 
 
-def _refused(counters: Mapping[Family, Counters]) -> Metric:
+def _refused(refused: Mapping[Family, Mapping[str, int]]) -> Metric:
     metric = CounterMetricFamily(
         "kproxy_refused_packets", "Packets that met reject or drop, by reason.", labels=["reason", "ip_family"]
     )
-    for family, own in counters.items():
-        for reason, count in own.refused.items():
+    for family, counts in refused.items():
+        for reason, count in counts.items():
             metric.add_metric([reason, family], count)
     return metric

@@ -266,6 +266,31 @@ async def test_a_change_nobody_told_of_is_found_by_the_regular_comparison() -> N
     assert bench.in_kernel == routes_of([route("a", "1")])
 
 
+class Counted(FakeDataplane):
+    """A dataplane that counts how often it is read back."""
+
+    reads = 0
+
+    def read_back(self) -> Any:
+        """Count."""
+        self.reads += 1
+        return super().read_back()
+
+
+async def test_a_comparison_waits_for_a_quiet_moment_but_not_for_ever() -> None:
+    """It holds up changes, so a busy lane puts it off, ten periods at most."""
+    bench = Bench(minimum=0.0)
+    bench.lane.dataplane = dataplane = Counted(Family.IPV4, kernel=bench.kernel)
+    await bench.tell(route("a", "1"))
+    for seconds, reads in ((295, 1), (10, 2)):
+        for number in range(seconds):
+            await bench.pass_time(1.0)
+            await bench.tell(route("a", "12345"[number % 5]))
+        assert dataplane.reads == reads
+    await bench.pass_time(40.0)
+    assert dataplane.reads == 3
+
+
 async def test_a_refused_route_keeps_its_old_form_through_a_repair() -> None:
     """A flush costs the bad Service nothing either: what was in force of it comes back."""
     bench = Bench(minimum=0.0)

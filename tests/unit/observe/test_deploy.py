@@ -36,7 +36,9 @@ def _known() -> dict[str, set[str]]:
             found |= {described.name + suffix: labels for suffix in ("", *SUFFIXES)}
     key = RouteKey("a", "b", "c", Protocol.TCP, Family.IPV4)
     counters = Counters({(key, "x"): Traffic(1, 1, 1)}, {(key, "y"): Traffic(1, 1, 1)}, {"z": 1})
-    for family in TrafficCollector(lambda: {Family.IPV4: counters}, Cap()).collect():
+    collector = TrafficCollector(Cap())
+    collector.take(Family.IPV4, counters)
+    for family in collector.collect():
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     process = {"process_resident_memory_bytes", "process_cpu_seconds_total"}  # of the client library

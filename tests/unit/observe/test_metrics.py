@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metric names are kube-proxy's where kube-proxy has them, and traffic series never exceed the cap."""
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -99,8 +100,8 @@ def _services(collector: TrafficCollector) -> set[str]:
 
 def test_traffic_has_series_up_to_the_cap_and_says_how_many_it_omits() -> None:
     """A cluster of any size costs the monitoring no more than was agreed."""
-    counters = {Family.IPV4: _counters(*range(5))}
-    collector = TrafficCollector(lambda: counters, Cap(services=3, endpoints=1))
+    collector = TrafficCollector(Cap(services=3, endpoints=1))
+    collector.take(Family.IPV4, _counters(*range(5)))
     assert _services(collector) == {"s0", "s1", "s2"}
     omitted = next(one for one in collector.collect() if one.name == "kproxy_traffic_series_omitted")
     assert {sample.labels["kind"]: sample.value for sample in omitted.samples} == {"service": 2, "endpoint": 4}
@@ -108,19 +109,32 @@ def test_traffic_has_series_up_to_the_cap_and_says_how_many_it_omits() -> None:
 
 def test_who_has_a_series_keeps_it_while_it_lives() -> None:
     """Newcomers never push anybody out; who goes makes room."""
-    counters = {Family.IPV4: _counters(2, 3)}
-    collector = TrafficCollector(lambda: counters, Cap(services=2, endpoints=2))
+    collector = TrafficCollector(Cap(services=2, endpoints=2))
+    collector.take(Family.IPV4, _counters(2, 3))
     assert _services(collector) == {"s2", "s3"}
-    counters[Family.IPV4] = _counters(0, 1, 2, 3)
+    collector.take(Family.IPV4, _counters(0, 1, 2, 3))
     assert _services(collector) == {"s2", "s3"}
-    counters[Family.IPV4] = _counters(0, 1, 3)
+    collector.take(Family.IPV4, _counters(0, 1, 3))
     assert _services(collector) == {"s0", "s3"}
+
+
+def test_the_cap_is_over_both_families() -> None:
+    """And a reading of one leaves the other's series as they were."""
+    collector = TrafficCollector(Cap(services=3, endpoints=3))
+    collector.take(Family.IPV4, _counters(1, 2))
+    six = {(msgspec.structs.replace(_key(number), family=Family.IPV6), "x"): Traffic(1) for number in (7, 8, 9)}
+    collector.take(Family.IPV6, Counters(six, {}, {}))
+    assert _services(collector) == {"s1", "s2", "s7"}
+    collector.take(Family.IPV4, _counters(2))
+    collector.take(Family.IPV6, Counters(six, {}, {}))
+    assert _services(collector) == {"s2", "s7", "s8"}
 
 
 def test_what_a_mode_does_not_count_has_no_series() -> None:
     """No number is better than a wrong zero."""
-    counters = {Family.IPV4: _counters(1)}
-    metrics = {one.name: one for one in TrafficCollector(lambda: counters, Cap()).collect()}
+    collector = TrafficCollector(Cap())
+    collector.take(Family.IPV4, _counters(1))
+    metrics = {one.name: one for one in collector.collect()}
     assert metrics["kproxy_service_packets"].samples == []
     assert metrics["kproxy_service_bytes"].samples[0].value == 10
     assert metrics["kproxy_refused_packets"].samples[0].labels == {"reason": "wrong-port", "ip_family": "IPv4"}
