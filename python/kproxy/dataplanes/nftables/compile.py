@@ -213,7 +213,7 @@ class _Compilation:
         if needed:
             for (_, kind), meets in found.meetings.items():
                 self.structure.need_policy(kind, meets)
-                for scope in meets.scopes:
+                for scope in sorted(meets.scopes):
                     self.structure.need_balancer(kind, scope, balancers[scope])
         return found
 

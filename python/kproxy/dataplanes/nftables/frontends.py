@@ -5,6 +5,7 @@ They are never stored: comparing what a record had with what its successor has c
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
@@ -31,16 +32,16 @@ def balancer_of(record: Record, scope: Scope) -> Balancer:
     return Balancer(len(slots.keys), record.route.affinity, slots.hashed)
 
 
-def usable_scopes(record: Record) -> frozenset[Scope]:
+def usable_scopes(record: Record) -> tuple[Scope, ...]:
     """Return the sets that have a slot."""
     return _USABLE[bool(record.all.keys), bool(record.local.keys)]
 
 
-_USABLE = {
-    (True, True): frozenset(Scope),
-    (True, False): frozenset({Scope.ALL}),
-    (False, True): frozenset({Scope.LOCAL}),
-    (False, False): frozenset[Scope](),
+_USABLE: Final[dict[tuple[bool, bool], tuple[Scope, ...]]] = {
+    (True, True): tuple(Scope),
+    (True, False): (Scope.ALL,),
+    (False, True): (Scope.LOCAL,),
+    (False, False): (),
 }
 
 
@@ -59,7 +60,7 @@ class Appearance(msgspec.Struct, frozen=True):
 def appearance(record: Record, codec: Codec, codes: dict[Scope, int]) -> Appearance:
     """Work out what a record looks like in the kernel. ``codes`` are the balancer codes of its usable sets."""
     route = record.route
-    usable = usable_scopes(record)
+    usable = frozenset(usable_scopes(record))
     set_id = number(record.set_id)
     meetings: dict[tuple[Role, Kind], Meeting] = {}
     elements: Elements = {}

@@ -20,6 +20,8 @@ from kproxy.table.terms import Method
 WEIGHTED_SLOTS: Final = 4096  # at most so many for weights, or four an endpoint: a share is off by less than one slot
 MAGLEV_SIZES: Final = (1021, 4093, 16381, 65521, 262_139, 1_048_573)  # primes: the first of at least 100 slots an endpoint
 
+FEW: Final = 64  # changes of one set that are looked for one by one
+
 
 class Slots(msgspec.Struct, frozen=True, gc=False):
     """A set as committed. ``keys``: the endpoint in each slot; ``ids``: each endpoint's id.
@@ -50,41 +52,55 @@ SAME: Final = Difference()
 
 
 def difference(before: tuple[Endpoint, ...], after: tuple[Endpoint, ...]) -> Difference:
-    """Compare two sets ordered by key. Equal ends are skipped at the speed of tuple comparison."""
+    """Compare two sets ordered by key. What is equal is skipped at the speed of tuple comparison."""
     if before is after or not (before or after):
         return SAME
     if not before or not after:
         return Difference(before, after)
-    start = _common_start(before, after)
-    stop = _common_end(before[start:], after[start:])
-    old = {endpoint.key: endpoint for endpoint in before[start : len(before) - stop]}
-    new = {endpoint.key: endpoint for endpoint in after[start : len(after) - stop]}
-    return Difference(
-        [endpoint for key, endpoint in old.items() if key not in new],
-        [endpoint for key, endpoint in new.items() if key not in old],
-        [(endpoint, new[key]) for key, endpoint in old.items() if key in new and new[key] != endpoint],
-    )
+    left: list[Endpoint] = []
+    joined: list[Endpoint] = []
+    changed: list[tuple[Endpoint, Endpoint]] = []
+    one = other = 0
+    for _ in range(FEW):
+        same = _common(before, one, after, other)
+        one, other = one + same, other + same
+        if one == len(before) or other == len(after):
+            break
+        old, new = before[one], after[other]
+        one, other = one + (old.key <= new.key), other + (new.key <= old.key)
+        if old.key == new.key:
+            changed.append((old, new))
+        elif old.key < new.key:
+            left.append(old)
+        else:
+            joined.append(new)
+    rest = {endpoint.key: endpoint for endpoint in before[one:]}
+    for new in after[other:]:
+        then = rest.pop(new.key, None)
+        if then is None:
+            joined.append(new)
+        elif then != new:
+            changed.append((then, new))
+    left += rest.values()
+    return Difference(left, joined, changed)
 
 
-def _common_start(one: tuple[Endpoint, ...], other: tuple[Endpoint, ...]) -> int:
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+def _common(before: tuple[Endpoint, ...], one: int, after: tuple[Endpoint, ...], other: int) -> int:
+    """Return how many endpoints are equal from two places on."""
+    low, step, size = 0, 32, min(len(before) - one, len(after) - other)
+    while low < size:
+        high = min(low + step, size)
+        if before[one + low : one + high] != after[other + low : other + high]:
+            break
+        low, step = high, step * 2
+    else:
+        return size
+    while low < high - 1:  # the first that differs is in low..high
+        middle = (low + high) // 2
+        if before[one + low : one + middle] == after[other + low : other + middle]:
             low = middle
         else:
-            high = middle - 1
-    return low
-
-
-def _common_end(one: tuple[Endpoint, ...], other: tuple[Endpoint, ...]) -> int:
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]:
-            low = middle
-        else:
-            high = middle - 1
+            high = middle
     return low
 
 
