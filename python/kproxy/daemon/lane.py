@@ -126,10 +126,14 @@ class Lane:
         """A repair does not wait for the pause between two runs."""
         return self.free_at if self._drifted_at is None else max(self._repair_at, self._retry_at)
 
-    async def ask(self, question: Callable[[Dataplane], T]) -> T:
-        """Ask the dataplane something in a thread, between two runs."""
-        async with self._turn:
+    async def ask(self, question: Callable[[Dataplane], T], *, patience: float) -> T:
+        """Ask the dataplane something in a thread, between two runs. Raises TimeoutError if it is busy for too long."""
+        async with asyncio.timeout(patience):
+            await self._turn.acquire()
+        try:
             return await asyncio.to_thread(question, self.dataplane)
+        finally:
+            self._turn.release()
 
     async def verified(self) -> bool:
         """Compare the kernel with the table in force now, and tell whether they are the same."""

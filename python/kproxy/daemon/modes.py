@@ -13,10 +13,14 @@ from kproxy.table.errors import Unsupported
 from kproxy.table.terms import Family, Mode
 
 BUILT: Final = (Mode.NFTABLES,)
-DEFAULTED: Final = (
-    "mode is not configured, so nftables is used, which works here. In nftables mode NodePorts answer on the node's primary "
-    "addresses only, where kube-proxy's iptables mode answers on every address and on 127.0.0.1: set nodePortAddresses to "
-    "choose others, or mode to make the choice explicit"
+DEFAULTED: Final = "mode is not configured, so nftables is used, which works here: set mode to make the choice explicit. "
+PRIMARY_ONLY: Final = (
+    "In nftables mode NodePorts answer on the node's primary addresses only, where kube-proxy's iptables mode answers on "
+    "every address and on 127.0.0.1: set nodePortAddresses to choose others"
+)
+AS_NAMED: Final = (
+    "NodePorts answer on the addresses that nodePortAddresses names, but in nftables mode never on 127.0.0.1, where "
+    "kube-proxy's iptables mode answers too"
 )
 
 
@@ -56,4 +60,5 @@ def choose_mode(start: Start, families: Iterable[Family]) -> tuple[Start, str]:
             f"mode is not configured; nftables does not work here ({error}), and mode iptables, which would be used then, "
             "is not built into this kproxy yet: mend the former"
         ) from error
-    return complete(start, nftables_works=True), "" if configured else DEFAULTED
+    note = DEFAULTED + (AS_NAMED if start.config.node_port_addresses else PRIMARY_ONLY)
+    return complete(start, nftables_works=True), "" if configured else note

@@ -15,6 +15,7 @@ from kproxy.table.clock import Clock
 from kproxy.table.errors import KernelError
 
 log: Final = logging.getLogger(__name__)
+PATIENCE: Final = 2.0  # seconds a scrape waits for a sync to end
 READING_SHARE: Final = 0.05  # of the time at most goes into reading counters; scrapes in between see the last reading
 
 
@@ -48,7 +49,11 @@ class Scraper:
             if lane.table is None:
                 continue
             try:
-                await lane.ask(lambda dataplane: self._collector.take(dataplane.family, dataplane.counters()))
+                await lane.ask(
+                    lambda dataplane: self._collector.take(dataplane.family, dataplane.counters()), patience=PATIENCE
+                )
+            except TimeoutError:
+                log.debug("%s: the kernel is being written, the last counters are told once more", lane.dataplane.family)
             except KernelError as error:
                 log.warning("%s: the counters cannot be read: %s", lane.dataplane.family, error)
         ended = self._clock.monotonic()

@@ -363,6 +363,9 @@ def test_init_only_sets_sysctls_and_ends(node: Node) -> None:
 def test_a_default_mode_says_what_it_changes(node: Node) -> None:
     """In the start-up lines."""
     node.start(*FLAGS)
+    assert "NodePorts answer on the addresses that nodePortAddresses names" in node.log.read_text()
+    node.stop()
+    node.start(*(flag for flag in FLAGS if not flag.startswith("--nodeport-addresses")))
     assert "NodePorts answer on the node's primary addresses only" in node.log.read_text()
 
 
