@@ -3,6 +3,7 @@
 
 import json
 import mmap
+import socket
 import subprocess
 import time
 import urllib.request
@@ -40,12 +41,15 @@ FLAGS: Final = (
 
 
 class NodeUnderTest:
-    """The daemon on the bed's node. ``services`` of two endpoints each; number 0 is the one that changes."""
+    """The daemon on the bed's node. ``services`` of two endpoints each; number 0 is the one that changes.
+
+    ``manifests`` is the directory it reads.
+    """
 
     def __init__(self, directory: Path, services: int) -> None:
         self.bed = Bed()
-        self._manifests = directory / "manifests"
-        self._manifests.mkdir()
+        self.manifests = directory / "manifests"
+        self.manifests.mkdir()
         self.log = directory / "daemon.log"
         self._still = [service(number) for number in range(services)]
         self._still += [endpoint_slice(number, [2 * number, 2 * number + 1]) for number in range(1, services)]
@@ -54,23 +58,52 @@ class NodeUnderTest:
         self.daemon: Program | None = None
 
     def _write(self, name: str, items: list[dict[str, Any]]) -> None:
-        fresh = self._manifests / f".{name}"
+        fresh = self.manifests / f".{name}"
         fresh.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-        fresh.rename(self._manifests / name)
+        fresh.rename(self.manifests / name)
 
     def change(self, members: list[int]) -> None:
         """Give Service 0 these endpoints."""
         self._moving = endpoint_slice(0, members)
         self._write("moving.json", [self._moving])
 
-    def start(self) -> None:
-        """Start the daemon."""
-        self.daemon = Program(self.bed.node, self.log, "kproxy", f"--manifests={self._manifests}", *FLAGS)
+    def start(self, *flags: str) -> None:
+        """Start the daemon, ``flags`` instead of those that name the manifests."""
+        self.daemon = Program(self.bed.node, self.log, "kproxy", *(flags or (f"--manifests={self.manifests}",)), *FLAGS)
 
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
         assert self.daemon is not None
         self.daemon.kill()
+
+    def run(self, *command: str, patience: float = 60.0, **given: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command on the node until it ends; ``given`` as for ``subprocess.run``."""
+        with inside(self.bed.node.namespace):
+            return subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience, **given)
+
+    def complaints(self, words: str) -> list[str]:
+        """Return the warnings and errors of the log that hold these words."""
+        return [line for line in self.log.read_text().splitlines() if line[:1] in "WE" and words in line]
+
+    def wait_complaint(self, words: str, *, beyond: int = 0, patience: float = 20.0) -> str:
+        """Wait until the daemon complains of something more than ``beyond`` times, and return the line."""
+        deadline = time.monotonic() + patience
+        while len(found := self.complaints(words)) <= beyond:
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.02)
+        return found[beyond]
+
+    def dial(self, number: int = 0) -> bool:
+        """Dial a Service once; tell whether it was answered."""
+        with inside(self.bed.client.namespace), socket.socket() as dial:
+            dial.settimeout(5)
+            try:
+                dial.connect((str(SERVICES[number + 1]), 80))
+            except ConnectionResetError:
+                return True  # by the server, after the handshake
+            except OSError:
+                return False
+            return True
 
     def get(self, port: int, path: str) -> str:
         """Ask the daemon over HTTP, from inside the node. Raises OSError while it does not answer with 200."""
