@@ -8,7 +8,7 @@ use super::*;
 const SEED: &[u8] = b"6f0c7a3e-2f4b-4d0c-9c39-5f1c1a7f0b11";
 
 fn endpoints(count: usize) -> Vec<String> {
-    (0..count).map(|at| format!("10.{}.{}.{}:8080", at >> 16, at >> 8 & 255, at & 255)).collect()
+    (0..count).map(|at| format!("10.{}.{}.{}:8080", at >> 16, (at >> 8) & 255, at & 255)).collect()
 }
 
 fn build(endpoints: &[String], weights: &[u32], size: usize) -> Table {
