@@ -62,6 +62,7 @@ class Outcome(msgspec.Struct):
     references: dict[ElementKey, int] = {}  # new counts of shared elements; 0: gone
     chains: dict[str, int] = {}
     closing: dict[str, int] = {}  # chains that are written after the elements
+    dropped: list[str] = []  # chains that are gone
     verdicts: dict[tuple[str, int], str] = {}
     codes: dict[Balancer, int] = {}
     used: set[tuple[Kind, Scope, Balancer]] = set()  # balancers of the changed frontends
@@ -120,6 +121,8 @@ class Committed:
             else:
                 self.references.pop(element, None)
         self.chains.update(outcome.closing)
+        for name in outcome.dropped:
+            self.chains.pop(name, None)
         self.facts = outcome.facts
         self.next_set, self.next_endpoint = outcome.next_set, outcome.next_endpoint
         self.found = None

@@ -74,6 +74,7 @@ class _Compilation:
         self.stages = [Stage()]
         self.later = Stage()
         self.limits: dict[RouteKey, str] = {}
+        self.counts_bytes = options.count_bytes
         # elements of frontends: what they held and shall hold, of which route, in which stage
         self.gone: dict[ElementKey, tuple[bytes | None, RouteKey, Stage]] = {}
         self.come: dict[ElementKey, tuple[bytes | None, RouteKey, Stage]] = {}
@@ -151,6 +152,8 @@ class _Compilation:
             for endpoint in side:
                 if endpoint.local or not endpoint.node:
                     self._hairpin(endpoint, sign)
+                if self.counts_bytes:
+                    self._count((layout.TRAFFIC, self.codec.traffic(key.protocol, endpoint.key), None), sign)
         for one, other in change.changed:
             if one.local is not other.local or one.node != other.node:
                 self._hairpin(one, -(one.local or not one.node))
@@ -258,7 +261,7 @@ class _Compilation:
         outcome.next_endpoint = next(self.fresh)
         outcome.chains, outcome.closing = self.structure.chains, self.structure.late_chains
         outcome.verdicts, outcome.codes = self.structure.verdicts, self.structure.codes
-        outcome.used = self.structure.used
+        outcome.used, outcome.dropped = self.structure.used, self.structure.dropped
         return NftTransaction(
             self.target,
             outcome,

@@ -16,7 +16,7 @@ from kproxy.dataplanes.nftables.commit import NUMBERS
 from kproxy.dataplanes.nftables.committed import Committed
 from kproxy.dataplanes.nftables.elements import Codec, Key, number, read_number
 from kproxy.dataplanes.nftables.frontends import kind_of
-from kproxy.dataplanes.nftables.layout import Kind, Reason, Scope
+from kproxy.dataplanes.nftables.layout import Kind, Options, Reason, Scope
 from kproxy.dataplanes.nftables.transaction import DELETE, Batch
 from kproxy.table.errors import KernelError
 from kproxy.table.route import RouteKey
@@ -27,10 +27,22 @@ _NOTHING: Final = Traffic()
 
 
 class EndpointTraffic(Mapping[tuple[RouteKey, str], Traffic]):
-    """Traffic of every endpoint, worked out when asked: with 250,000 of them a copy a scrape would be the larger cost."""
+    """Traffic of every endpoint, worked out when asked: with 250,000 of them a copy a scrape would be the larger cost.
 
-    def __init__(self, committed: Committed, counts: Mapping[int, int], kept: Mapping[tuple[RouteKey, str], int]) -> None:
+    ``counts`` are connections by endpoint id, ``kept`` those of ids that are gone, ``carried`` packets and bytes by the
+    element of ``traffic``; None: they are not counted.
+    """
+
+    def __init__(
+        self,
+        committed: Committed,
+        counts: Mapping[int, int],
+        kept: Mapping[tuple[RouteKey, str], int],
+        carried: Mapping[Key, tuple[int, int]] | None,
+        codec: Codec,
+    ) -> None:
         self._committed, self._counts, self._kept = committed, counts, kept
+        self._carried, self._codec = carried, codec
 
     def __getitem__(self, name: tuple[RouteKey, str]) -> Traffic:
         record = self._committed.records[name[0]]
@@ -38,6 +50,8 @@ class EndpointTraffic(Mapping[tuple[RouteKey, str], Traffic]):
         if not ids:
             raise KeyError(name)
         total = self._kept.get(name, 0) + sum(self._counts.get(identifier, 0) for identifier in ids)
+        if self._carried is not None:
+            return Traffic(total, *self._carried.get(self._codec.traffic(name[0].protocol, name[1]), (0, 0)))
         return Traffic(total) if total else _NOTHING
 
     def __iter__(self) -> Iterator[tuple[RouteKey, str]]:
@@ -58,13 +72,14 @@ class EndpointTraffic(Mapping[tuple[RouteKey, str], Traffic]):
 class Counting:
     """Reads the counters of one family's table."""
 
-    def __init__(self, family: Family, socket: "_core.NftSocket") -> None:
-        self._family = family
+    def __init__(self, family: Family, socket: "_core.NftSocket", options: Options) -> None:
         self._number = NUMBERS[family]
         self._codec = Codec(family)
         self._socket = socket
         self._counts: dict[int, int] = {}  # endpoint id -> connections, where there were any
         self._kept: dict[tuple[RouteKey, str], int] = {}  # counts of ids that endpoints no longer have
+        self._carried: dict[Key, tuple[int, int]] | None = {} if options.count_bytes else None
+        self._many = ENDPOINTS_A_TIME  # counts at which it is worth looking for those of endpoints that are gone
         self._turn = 0
 
     def read(self, committed: Committed) -> Counters:
@@ -83,7 +98,7 @@ class Counting:
         }
         return Counters(
             frontends,
-            EndpointTraffic(committed, self._counts, self._kept),
+            EndpointTraffic(committed, self._counts, self._kept, self._carried, self._codec),
             {str(reason): refusals.get(number(reason.code), 0) for reason in Reason},
         )
 
@@ -98,7 +113,8 @@ class Counting:
                         name = self._codec.endpoint_text(data)
                         if name in record.all.ids or name in record.local.ids:
                             staying[key] = (owner, name)
-        for (key, place), count in zip(staying.items(), self._get(committed.table, list(staying)), strict=True):
+        counts = self._get(committed.table, layout.ENDPOINTS, list(staying))
+        for (key, place), (count, _) in zip(staying.items(), counts, strict=True):
             if count:
                 self._kept[place] = self._kept.get(place, 0) + count
                 self._counts.pop(read_number(key), None)
@@ -109,29 +125,42 @@ class Counting:
         except _core.NetlinkError as error:
             raise KernelError(f"the counters of {name} in table {table} cannot be read: {error.strerror}") from error
 
-    def _get(self, table: str, keys: list[Key]) -> list[int]:
+    def _get(self, table: str, name: str, keys: list[Key]) -> list[tuple[int, int]]:
         try:
-            elements = self._socket.get(self._number, table, layout.ENDPOINTS, keys) if keys else []
+            elements = self._socket.get(self._number, table, name, keys) if keys else []
         except _core.NetlinkError as error:
-            raise KernelError(f"the counters of endpoints in table {table} cannot be read: {error.strerror}") from error
-        return [element[3] or 0 if element else 0 for element in elements]
+            raise KernelError(f"the counters of {name} in table {table} cannot be read: {error.strerror}") from error
+        return [(element[3] or 0, element[4] or 0) if element else (0, 0) for element in elements]
 
     def _read_endpoints(self, committed: Committed) -> None:
         """Read the next part of the endpoints; a part ends with a route."""
-        routes = list(committed.records.values())
+        routes = list(committed.records.items())
         start = self._turn if self._turn < len(routes) else 0
         ids: list[int] = []
+        carriers: dict[Key, None] = {}
         stop = start
         while stop < len(routes) and len(ids) < ENDPOINTS_A_TIME:
-            ids += routes[stop].all.ids.values()
-            ids += routes[stop].local.ids.values()
+            key, record = routes[stop]
+            for scope in Scope:
+                ids += record.slots(scope).ids.values()
+                if self._carried is not None:
+                    carriers.update((self._codec.traffic(key.protocol, name), None) for name in record.slots(scope).ids)
             stop += 1
         self._turn = stop
-        for identifier, count in zip(ids, self._get(committed.table, [number(each) for each in ids]), strict=True):
-            if count:
-                self._counts[identifier] = count
-        if start == 0 and len(self._counts) > 2 * len(ids) > 0 and stop == len(routes):
-            alive = set(ids)
+        counts = self._get(committed.table, layout.ENDPOINTS, [number(each) for each in ids])
+        self._counts.update((identifier, count) for identifier, (count, _) in zip(ids, counts, strict=True) if count)
+        if self._carried is not None:
+            carried = self._get(committed.table, layout.TRAFFIC, list(carriers))
+            self._carried.update((name, both) for name, both in zip(carriers, carried, strict=True) if both[0])
+        self._forget(committed)
+
+    def _forget(self, committed: Committed) -> None:
+        """Drop counts of what is gone, when they have become many."""
+        if len(self._counts) > self._many:
+            alive = {
+                each for record in committed.records.values() for scope in Scope for each in record.slots(scope).ids.values()
+            }
             self._counts = {identifier: count for identifier, count in self._counts.items() if identifier in alive}
-        if len(self._kept) > len(routes):
+            self._many = max(ENDPOINTS_A_TIME, 2 * len(self._counts))
+        if len(self._kept) > len(committed.records):
             self._kept = {place: count for place, count in self._kept.items() if place[0] in committed.records}

@@ -28,7 +28,8 @@ class NftablesDataplane:
     """Serves one family in mode nftables, in the network namespace of the thread that makes it.
 
     ``masquerade_bit`` is the bit of the packet mark that is ours; ``affinity_size`` how many clients each affinity map
-    remembers. With ``text`` elements are written through the ``nft`` command too, which costs a process a change.
+    remembers; ``count_bytes`` counts packets and bytes per endpoint, for a look-up a translated packet. With ``text``
+    elements are written through the ``nft`` command too, which costs a process a change.
     """
 
     mode = Mode.NFTABLES
@@ -39,17 +40,18 @@ class NftablesDataplane:
         *,
         masquerade_bit: int = layout.DEFAULT_MASQUERADE_BIT,
         affinity_size: int = layout.DEFAULT_AFFINITY_SIZE,
+        count_bytes: bool = False,
         text: bool = False,
     ) -> None:
         self.family = family
-        self.options = Options(masquerade_bit, affinity_size)
+        self.options = Options(masquerade_bit, affinity_size, count_bytes)
         self._schemas = schemas(family, self.options)
         self._nft = Nft(noticed=lambda process: Watch.ended(NUMBERS[family], process))
         self._socket = _core.NftSocket()
         Watch.own(self._socket.portid)
         self._watch = Watch(NUMBERS[family])
         self._reader = Reader(family, self._schemas, self._socket, self._nft)
-        self._counting = Counting(family, self._socket)
+        self._counting = Counting(family, self._socket, self.options)
         door: ElementDoor = TextDoor(self._nft) if text else NetlinkDoor(self._socket, family)
         self._committer = Committer(self._nft, door)
         self._committed = Committed()

@@ -56,6 +56,11 @@ class Codec:
         address, _, port = key.rpartition(":")
         return self.endpoint(address.strip("[]"), int(port))
 
+    def traffic(self, protocol: Protocol, key: str) -> Key:
+        """Encode what a translated packet of an ``Endpoint.key`` is known by."""
+        endpoint = self.endpoint_of(key)
+        return endpoint[:-4] + _PROTOCOL_BYTES[protocol] + endpoint[-4:]
+
     def endpoint_text(self, data: bytes) -> str:
         """Decode what ``endpoint`` encoded, as ``Endpoint.key`` writes it."""
         address = socket.inet_ntop(self._family, data[:-4])
@@ -205,6 +210,7 @@ def schemas(family: Family, options: Options) -> dict[str, Schema]:
         Schema(layout.CLUSTER_IPS, (destination,)),
         Schema(layout.NODEPORT_ADDRESSES, (destination,)),
         Schema(layout.HAIRPIN, (source, destination)),
+        Schema(layout.TRAFFIC, keys[Kind.SERVICE], counter=True),
         Schema(layout.REFUSALS, (ID,), counter=True),
         Schema(layout.ABOUT, (ID,), (ID,)),
     ]

@@ -105,6 +105,7 @@ ALLOWED: Final = "allowed"  # frontend . source that may
 CLUSTER_IPS: Final = "cluster-ips"  # ClusterIPs in use: another port there is a wrong one
 NODEPORT_ADDRESSES: Final = "nodeport-addresses"
 HAIRPIN: Final = "hairpin"  # address . the same address, of endpoints that may dial themselves through this node
+TRAFFIC: Final = "traffic"  # endpoints, counting packets and bytes of translated connections, if asked to
 REFUSALS: Final = "refusals"
 ABOUT: Final = "about"  # what this table is: layout version, fingerprint of the rules as nft prints them
 
@@ -183,7 +184,7 @@ def _balance(words: Words, kind: Kind, scope: Scope) -> str:
 
 
 def base_chains(words: Words, options: Options) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Yield the chains the kernel calls: name, hook clause and rules."""
+    """Yield the chains the kernel calls, and those only they use: name, hook clause and rules."""
     ip = words.ip
     ours = f"meta mark & {options.mark:#010x} != 0x00000000 meta mark set meta mark & {options.mark ^ 0xFFFFFFFF:#010x}"
     yield (
@@ -198,3 +199,18 @@ def base_chains(words: Words, options: Options) -> Iterator[tuple[str, str, tupl
     for hook in ("prerouting", "output"):
         yield f"{hook}-guard", f"type nat hook {hook} priority {GUARD_PRIORITY}", ("jump guard",)
         yield hook, f"type nat hook {hook} priority {DESTINATION_PRIORITY}", ("jump dispatch",)
+    if options.count_bytes:
+        ports = {"original": ("daddr", "dport"), "reply": ("saddr", "sport")}
+        yield (
+            "count",
+            "",
+            tuple(
+                f"ct direction {direction} {ip} {address} . meta l4proto . th {port} @{TRAFFIC}"
+                for direction, (address, port) in ports.items()
+            ),
+        )
+        for hook in ("input", "forward", "output"):
+            yield f"{hook}-count", f"type filter hook {hook} priority 0", ("ct status dnat jump count",)
+
+
+COUNTING_CHAINS: Final = ("input-count", "forward-count", "output-count", "count")  # callers first

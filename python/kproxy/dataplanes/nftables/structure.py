@@ -54,7 +54,7 @@ class Structure:
     """The chains a transaction needs; what is there already is not written again.
 
     ``used`` are the balancers that were asked for. What the transaction adds: ``chains`` and ``late_chains`` as digests,
-    ``verdicts``, the pointers to them, and ``codes`` of balancers.
+    ``verdicts``, the pointers to them, and ``codes`` of balancers; ``dropped`` are chains it takes away.
     """
 
     def __init__(self, committed: Committed, table: str, words: Words, options: Options, facts: Facts) -> None:
@@ -64,6 +64,7 @@ class Structure:
         self.late_chains: dict[str, int] = {}
         self.verdicts: dict[tuple[str, int], str] = {}
         self.codes: dict[Balancer, int] = {}
+        self.dropped: list[str] = []
         self.used: set[tuple[Kind, Scope, Balancer]] = set()
         self._prepare: list[str] = []
         self._closing: list[str] = []
@@ -82,6 +83,14 @@ class Structure:
         self._write(self._closing, "dispatch", dispatch_chain(self.words, self.facts))
         for name, hook, rules in layout.base_chains(self.words, self.options):
             self._write(self._closing, name, rules, hook)
+        for name in layout.COUNTING_CHAINS:
+            if name in self.committed.chains and not self.options.count_bytes:
+                self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        self.dropped.append(name)
+        self._closing.append(f"delete chain {self.table} {name}")
+        self._closing.append(f"delete element {self.table} {layout.ABOUT} {{ {number_text(digest((name,)))} }}")
 
     def code(self, balancer: Balancer) -> int:
         """Return a balancer's code: its own, the known one, or the next that is free. Raises KernelError when none is."""

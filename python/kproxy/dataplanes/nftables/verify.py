@@ -85,7 +85,7 @@ def _draw(record: Record, found: Found, codec: Codec, committed: Committed) -> N
 
 def differences(committed: Committed, table: RoutingTable, target: Target, options: Options) -> Sequence[Difference]:
     """Return everything that is not as the table says."""
-    comparison = _Comparison(committed, target)
+    comparison = _Comparison(committed, target, options)
     return [*_rules(committed, Facts.of(table.node, target.family), target, options), *comparison.run(table)]
 
 
@@ -107,8 +107,9 @@ def _rules(committed: Committed, facts: Facts, target: Target, options: Options)
 
 
 class _Comparison:
-    def __init__(self, committed: Committed, target: Target) -> None:
+    def __init__(self, committed: Committed, target: Target, options: Options) -> None:
         self.committed = committed
+        self.options = options
         self.target = target
         self.codec = Codec(target.family)
         self.picture = picture(committed, target.family)
@@ -152,6 +153,8 @@ class _Comparison:
             for endpoint in _endpoints(route, scope):
                 if endpoint.local or not endpoint.node:
                     yield (layout.HAIRPIN, self.codec.hairpin(endpoint.address), None)
+                if self.options.count_bytes:
+                    yield (layout.TRAFFIC, self.codec.traffic(route.key.protocol, endpoint.key), None)
 
     def _frontend(self, route: Route, frontend: Frontend) -> Iterator[str]:
         """Follow a frontend's look-ups."""

@@ -346,3 +346,26 @@ def test_chains_without_use_are_swept(plane: NftablesDataplane, monkeypatch: pyt
     again = table(node(V4), [msgspec.structs.replace(web, affinity=10)])
     applied(plane, plane.read_back(), None, again)
     assert list(plane.verify(plane.read_back(), again)) == []
+
+
+def test_bytes_are_counted_when_asked_for_and_the_rules_go_with_the_wish() -> None:
+    """Endpoints two Services share are one element; a restart without the option takes chains and elements away."""
+    counting = NftablesDataplane(V4, count_bytes=True)
+    twice = [route(V4, name, [frontend(V4, host)], _set(1, 2)) for name, host in (("a", 1), ("b", 2))]
+    both = table(node(V4), twice)
+    committed = applied(counting, counting.read_back(), None, both)
+    assert list(counting.verify(counting.read_back(), both)) == []
+    assert {(each.packets, each.bytes) for each in counting.counters().endpoints.values()} == {(0, 0)}
+    committed = applied(counting, counting.read_back(), None, table(node(V4), twice[:1]))
+    assert list(counting.verify(committed, table(node(V4), twice[:1]))) == []
+
+    plain = NftablesDataplane(V4)
+    transaction = plain.compile(plain.read_back(), changes(None, both))
+    assert isinstance(plain.commit(transaction), Applied)
+    plain.settle()
+    assert list(plain.verify(plain.read_back(), both)) == []
+    assert "count" not in [line.split()[1] for line in listing().splitlines() if line.startswith("\tchain")]
+    assert {each.packets for each in plain.counters().endpoints.values()} == {None}
+    again = NftablesDataplane(V4, count_bytes=True)
+    applied(again, again.read_back(), None, both)
+    assert list(again.verify(again.read_back(), both)) == []
