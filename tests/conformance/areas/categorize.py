@@ -15,16 +15,16 @@ from tests.conformance.endpoint_maps import read_endpoint
 def run(case: dict[str, Any]) -> None:
     """Compare the cluster set, the local set, what can be reached, and whether there is any endpoint at all."""
     given, expect = case["input"], case["expect"]
-    service = given["service"]
+    service, node = given.get("service") or {}, given.get("node") or {}
     shape = ServiceShape(
         service="ns1/svc1",
         ports=(),
-        internal_local=service["internalTrafficPolicy"] == "Local",
-        external_local=service["externalTrafficPolicy"] == "Local",
+        internal_local=service.get("internalTrafficPolicy") == "Local",
+        external_local=service.get("externalTrafficPolicy") == "Local",
     )
-    view = NodeView(given["node"]["name"], (given["node"].get("labels") or {}).get(ZONE_LABEL, ""))
-    merged = merge([part_of({one.key: one for one in map(read_endpoint, given["endpoints"])})])
-    usable = usable_endpoints(shape, merged, view, reachable=service["externallyReachable"])
+    view = NodeView(node.get("name", ""), (node.get("labels") or {}).get(ZONE_LABEL, ""))
+    merged = merge([part_of({one.key: one for one in map(read_endpoint, given.get("endpoints") or ())})])
+    usable = usable_endpoints(shape, merged, view, reachable=service.get("externallyReachable", False))
     found = {
         "cluster": None if usable.cluster is None else {one.key for one in usable.cluster},
         "local": None if usable.local is None else {one.key for one in usable.local},

@@ -32,7 +32,7 @@ def run(case: dict[str, Any]) -> None:
     """Compare the number of entries, or the writes and whether one failed."""
     given, expect = case["input"], case["expect"]
     if "conntrack" not in given:
-        size = table_size(given["maxPerCore"], given["min"], given["cpus"])
+        size = table_size(given.get("maxPerCore") or 0, given.get("min") or 0, given["cpus"])
         assert size == expect["max"], f"{size}"
         return
     wishes = conntrack_sysctls(configuration_of({"conntrack": given["conntrack"] or {}}).conntrack, given["cpus"])
@@ -46,5 +46,7 @@ def run(case: dict[str, Any]) -> None:
             file.write_text(str(current.get(short, 0 if wish.raise_only else _UNLIKE_ANY)), encoding="ascii")
         outcome = sysctls.ensure(wishes)
     writes = {name: value for name, value in sysctls.writes.items() if name != "nf_conntrack_buckets"}
-    assert writes == expect["writes"], f"{writes}"
-    assert bool(outcome.errors) == expect["error"], [str(error) for error in outcome.errors]
+    if "writes" in expect:
+        assert writes == expect["writes"], f"{writes}"
+    if "error" in expect:
+        assert bool(outcome.errors) == expect["error"], [str(error) for error in outcome.errors]

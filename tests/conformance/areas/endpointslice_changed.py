@@ -19,7 +19,7 @@ def run(case: dict[str, Any]) -> None:
 
 def _manifest(given: dict[str, Any], moment: str) -> dict[str, Any]:
     namespace, _, service = given["service"].partition("/")
-    endpoints = given[moment].get("endpoints") or []
+    endpoints = (given[moment] or {}).get("endpoints") or []
     return {
         "metadata": {
             "namespace": namespace,
@@ -28,6 +28,6 @@ def _manifest(given: dict[str, Any], moment: str) -> dict[str, Any]:
             "labels": {"kubernetes.io/service-name": service},
         },
         "addressType": "IPv6" if any(":" in address for address in endpoints) else "IPv4",
-        "ports": given[moment].get("ports"),
+        "ports": (given[moment] or {}).get("ports"),
         "endpoints": [{"addresses": [address]} for address in endpoints],
     }

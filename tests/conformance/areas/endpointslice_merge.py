@@ -12,7 +12,7 @@ from tests.conformance.endpoint_maps import endpoint_map, same
 def run(case: dict[str, Any]) -> None:
     """Slices arrive one after another; the same name replaces."""
     given = case["input"]
-    store = Store(given["node"])
+    store = Store(given.get("node") or "")
     for manifest in given["slices"]:
         store.apply(Upsert(endpointslice(manifest)))
     same(endpoint_map(store, [given["service"]]), case["expect"]["endpoints"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Area label_selector: labels that take a Service or a slice out, put on and taken off while running."""
 
+import re
 from typing import Any
 
 from kproxy.objects.events import Upsert
@@ -20,7 +21,7 @@ def run(case: dict[str, Any]) -> None:
     router.apply(SYNCED)
     served = []
     for step in given["steps"]:
-        labelled = "without" not in step and not step.startswith("remove")
+        labelled = not re.search(r"without|remove|delete|take", step)
         label = given["label"] if labelled else {}
         router.apply([Upsert(service(_service(label if "Service" in given["labelled"] else {})))])
         router.apply([Upsert(endpointslice(_slice(label if "EndpointSlice" in given["labelled"] else {})))])

@@ -24,6 +24,13 @@ mode: nftables
 conntrack: {{maxPerCore: 0}}
 kproxy: {{manifests: {manifests}}}
 """
+_BROKEN = """import sys
+from unittest import mock
+from kproxy.cli import main
+from kproxy.table.errors import KproxyError
+with mock.patch(sys.argv[1], mock.AsyncMock(side_effect=KproxyError(sys.argv[2]))):
+    sys.exit(main(sys.argv[3:]))
+"""
 
 
 def _loads(text: str) -> bool:
@@ -71,6 +78,26 @@ def _change(action: str, file: Path) -> str | None:
     with file.open("a", encoding="utf-8") as opened:
         opened.write("append fake content")
     return file.read_text(encoding="utf-8")
+
+
+def _loop_breaks(expect: dict[str, Any]) -> None:
+    """Have the daemon's loop fail: its words are the process's last ones, and its exit code tells."""
+    words = expect.get("errorContains") or "the loop broke"
+    target = "kproxy.daemon.loop.Loop.run" if os.geteuid() == 0 else "kproxy.cli.run.run"
+    with tempfile.TemporaryDirectory() as folder:
+        file, manifests = Path(folder, "config.yaml"), Path(folder, "manifests")
+        manifests.mkdir()
+        file.write_text(_FILE.format(manifests=manifests), encoding="utf-8")
+        own_network = ["unshare", "--net"] if os.geteuid() == 0 else []
+        ended = subprocess.run(
+            [*own_network, sys.executable, "-c", _BROKEN, target, words, f"--config={file}"],
+            capture_output=True,
+            text=True,
+            timeout=float(expect.get("withinSeconds", 10)) + 20,
+            check=False,
+        )
+    assert (ended.returncode != 0) == expect["exits"], f"exit code {ended.returncode}: {ended.stderr}"
+    assert words in ended.stderr, ended.stderr
 
 
 def _action(given: dict[str, Any], expect: dict[str, Any]) -> None:
@@ -124,6 +151,8 @@ def run(case: dict[str, Any]) -> None:
     elif "flag" in given:
         found = _hostname(given)
         assert found == expect, found
+    elif "action" in given and "file" not in given["action"] and re.search(r"error|fail|broke", given["action"]):
+        _loop_breaks(expect)
     elif "action" in given:
         _action(given, expect)
     else:

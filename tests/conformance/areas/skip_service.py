@@ -9,6 +9,6 @@ from tests.conformance.build import service
 
 def run(case: dict[str, Any]) -> None:
     """By clusterIP and type alone."""
-    spec = {name: case["input"][name] for name in ("clusterIP", "type")}
+    spec = {name: case["input"].get(name) for name in ("clusterIP", "type")}
     skip = not is_proxied(service({"metadata": {"namespace": "ns1", "name": "svc1"}, "spec": spec}))
     assert skip == case["expect"]["skip"], f"skip is {skip}"
