@@ -125,10 +125,14 @@ class Committer:
                 self._later = None
                 done.append(batch)
         except KernelError:
-            for batch in reversed(done):
-                self._door.send(transaction.target, batch.undone())
+            self.take_back(transaction.target, done)
             raise
         self._sent = time.monotonic()
+
+    def take_back(self, target: Target, batches: Sequence[Batch]) -> None:
+        """Undo batches that have gone in. Raises KernelError."""
+        for batch in reversed(batches):
+            self._door.send(target, batch.undone())
 
     def put_off(self, transaction: NftTransaction) -> None:
         """Keep a transaction's deletions until nothing in flight can reach what they delete."""

@@ -91,8 +91,7 @@ class NftablesDataplane:
                 committed.built(outcome)
             self._committer.elements(transaction, lambda batch: self._counting.keep(committed, batch))
             if transaction.closing:
-                self._committer.structure(transaction.closing)
-                self._is_fingerprint_due = True
+                self._close(transaction)
         except BatchRefused as refusal:
             self._is_stale |= refusal.stale
             self._note_fingerprint()
@@ -104,8 +103,20 @@ class NftablesDataplane:
         self._committer.put_off(transaction)
         self._used |= outcome.used
         if transaction.closing:
+            try:
+                self._keep_chains()
+            except NftRefused:
+                self._is_stale = True  # no part of the transaction; what is wrong, reading back will show
             self._note_fingerprint()
         return Applied(committed, transaction.limits)
+
+    def _close(self, transaction: NftTransaction) -> None:
+        try:
+            self._committer.structure(transaction.closing)
+        except KernelError:
+            self._committer.take_back(transaction.target, transaction.batches)
+            raise
+        self._is_fingerprint_due = True
 
     def settle(self) -> None:
         """Send deletions that waited for packets in flight, and see to the chains. Raises KernelError."""
