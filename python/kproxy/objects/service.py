@@ -8,6 +8,7 @@ import msgspec
 from kproxy.objects.meta import Meta
 
 PROXY_NAME_LABEL: Final = "service.kubernetes.io/service-proxy-name"  # its presence hands the Service to another proxy
+HEADLESS: Final = "None"  # the clusterIP of a Service that wants none
 SCHEDULER_ANNOTATION: Final = "kproxy.io/scheduler"
 PRIORITY_ANNOTATION: Final = "kproxy.io/priority"
 

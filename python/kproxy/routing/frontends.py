@@ -3,7 +3,7 @@
 
 import msgspec
 
-from kproxy.objects.service import Service, ServicePort, ServiceSpec
+from kproxy.objects.service import HEADLESS, Service, ServicePort, ServiceSpec
 from kproxy.table.addresses import canonical_address, family_of
 from kproxy.table.frontend import Frontend, Sources
 from kproxy.table.terms import Family, FrontendKind, Protocol
@@ -30,7 +30,7 @@ def cluster_ip(spec: ServiceSpec, family: Family) -> str:
         index = spec.ip_families.index(family) if family in spec.ip_families else len(written)
         return written[index] if index < len(written) else ""
     first = spec.cluster_ip or (written[0] if written else "")
-    return first if first and family_of(first) is family else ""
+    return first if first not in ("", HEADLESS) and family_of(first) is family else ""
 
 
 def addresses_of(service: Service, family: Family, complaints: list[str]) -> Addresses | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from kproxy.objects.service import PROXY_NAME_LABEL, Service, ServicePort, ServiceSpec
+from kproxy.objects.service import HEADLESS, PROXY_NAME_LABEL, Service, ServicePort, ServiceSpec
 from kproxy.routing import annotations
 from kproxy.routing.frontends import addresses_of, frontends_of
 from kproxy.routing.source_ranges import allowed_sources
@@ -57,7 +57,7 @@ def is_proxied(service: Service) -> bool:
     """Tell whether a Service is ours: not headless, no ExternalName, not handed to another proxy by its label."""
     spec = service.spec
     first = spec.cluster_ip or (spec.cluster_ips or ("",))[0]
-    return first not in ("", "None") and spec.type != "ExternalName" and service.metadata.label(PROXY_NAME_LABEL) is None
+    return first not in ("", HEADLESS) and spec.type != "ExternalName" and service.metadata.label(PROXY_NAME_LABEL) is None
 
 
 def shape_of(service: Service, complaints: list[str]) -> ServiceShape | None:
