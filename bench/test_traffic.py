@@ -37,7 +37,8 @@ def _connects(bed: Bed, address: str, port: int, count: int = 400) -> list[float
         for _ in range(count):
             dial = socket.socket()
             began = time.perf_counter()
-            dial.connect((address, port))
+            with contextlib.suppress(ConnectionResetError):  # the server resets at once: the handshake is over by then
+                dial.connect((address, port))
             taken.append(time.perf_counter() - began)
             dial.close()
     return taken
@@ -80,7 +81,7 @@ def test_first_packet(benchmark: BenchmarkFixture, bed: Bed, bar: Bar, *, counti
 def _bulk(bed: Bed) -> float:
     """Return gigabits per second of one stream through the last Service."""
     with inside(bed.client.namespace):
-        command = ["iperf3", "-c", str(SERVICES[COUNT]), "-p", "80", "-t", "3", "-J"]
+        command = ["iperf3", "-c", str(SERVICES[COUNT]), "-p", "80", "-t", "2", "-J"]
         done = subprocess.run(command, check=True, capture_output=True)
     report = msgspec.json.decode(done.stdout)
     return float(report["end"]["sum_received"]["bits_per_second"]) / 1e9
@@ -98,7 +99,7 @@ def test_bulk(benchmark: BenchmarkFixture, bar: Bar) -> None:
             servers.callback(server.wait)
             servers.callback(server.kill)
         time.sleep(0.3)
-        for _ in range(5):
+        for _ in range(9):
             for counting, bed in beds.items():
                 rates[counting].append(_bulk(bed))
         benchmark.pedantic(_bulk, args=(beds[True],), rounds=1)
@@ -107,4 +108,5 @@ def test_bulk(benchmark: BenchmarkFixture, bar: Bar) -> None:
     for bed in beds.values():
         bed.close()
     off, on = statistics.median(rates[False]), statistics.median(rates[True])
-    bar("bulk, share lost to counting", 1 - on / off, 0.03, f"{on:.1f} beside {off:.1f} Gbit/s")
+    lost = 1 - statistics.median(counted / plain for plain, counted in zip(rates[False], rates[True], strict=True))
+    bar("bulk, share lost to counting, median of neighbouring runs", lost, 0.03, f"{on:.1f} beside {off:.1f} Gbit/s")
