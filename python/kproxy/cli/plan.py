@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if note:
         print(f"# {note}")
     router = resolve(start)
-    for dataplane in open_dataplanes(router.settings, own):
+    for dataplane in open_dataplanes(router.settings, own, count_bytes=start.config.kproxy.count_bytes):
         committed = nothing_committed() if given.from_scratch else dataplane.read_back()
         transaction = dataplane.compile(committed, changes_from_nothing(router.table, dataplane.family))
         print(f"# {dataplane.mode} {dataplane.family}: {transaction.operations} operations")

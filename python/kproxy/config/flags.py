@@ -174,6 +174,8 @@ _NODE: Final = Group(
              ("conntrack.udpTimeout",)),
         Flag("conntrack-udp-timeout-stream", "duration", "Time-out of UDP flows with answers; 0 leaves the kernel's.",
              ("conntrack.udpStreamTimeout",)),
+        Flag("count-bytes", "bool", "Count packets and bytes per endpoint, for a look-up a packet.",
+             ("kproxy.countBytes",), beats_file=True),
         Flag("conntrack-mask", "uint32",
              "Bits of the conntrack mark kproxy may write to count bytes per Service, such as 0xff0000; 0 for none.",
              ("kproxy.conntrackMask",), beats_file=True),

@@ -35,6 +35,7 @@ FIXED: Final[dict[str, str]] = {
     "logging.format": "the log is opened at the start",
     "logging.options": "the log is opened at the start",
     "kproxy.manifests": "the source of Services is opened at the start",
+    "kproxy.countBytes": "counting is part of the rules",
     "kproxy.conntrackMask": "the mask is part of the rules",
 }
 # Fields that have no effect on Linux: a change of them is no change.

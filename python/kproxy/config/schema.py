@@ -141,13 +141,15 @@ class Extensions(Section, frozen=True):
     """What kproxy can do and upstream cannot: section ``kproxy`` of the file.
 
     ``manifests``: a directory with Services and EndpointSlices to serve instead of an API server's. ``conntrackMask``: the
-    bits of the conntrack mark kproxy may write to count bytes per Service; 0 for none. ``metricsMaxServices`` and
+    bits of the conntrack mark kproxy may write to count bytes per Service; 0 for none. ``countBytes``: count packets and
+    bytes per endpoint, after translation, for a look-up a packet. ``metricsMaxServices`` and
     ``metricsMaxEndpoints``: how many get traffic series of their own. ``eventsPerMinute``: how many Kubernetes Events may be
     sent.
     """
 
     manifests: str = ""
     conntrack_mask: Uint32 = 0
+    count_bytes: bool = False
     metrics_max_services: Int32 = 1000
     metrics_max_endpoints: Int32 = 2000
     events_per_minute: Int32 = 60

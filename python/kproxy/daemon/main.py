@@ -57,14 +57,14 @@ async def run(start: Start) -> None:
     api, sources, close = _sources(start, metrics)
     outside = Outside(
         sources=sources,
-        dataplanes=open_dataplanes(effective(start.config), families),
+        dataplanes=open_dataplanes(effective(start.config), families, count_bytes=start.config.kproxy.count_bytes),
         api=api,
         flows=_flow_door(),
         close=close,
     )
     if start.config.kproxy.conntrack_mask:
         log.warning(
-            "kproxy.conntrackMask is set, but no mode built into this kproxy uses it yet: bytes per Service stay uncounted"
+            "kproxy.conntrackMask is set, but no mode built into this kproxy uses it yet: --count-bytes counts per endpoint"
         )
     app = App(start, outside, metrics=metrics, notes=[note] if note else [])
     for error in outcome.errors:  # connections go on to work with the kernel's own limits: not worth staying away for

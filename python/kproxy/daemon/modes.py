@@ -24,13 +24,15 @@ AS_NAMED: Final = (
 )
 
 
-def open_dataplanes(settings: Effective, families: Iterable[Family]) -> list[Dataplane]:
+def open_dataplanes(settings: Effective, families: Iterable[Family], *, count_bytes: bool = False) -> list[Dataplane]:
     """Open a dataplane for each family. Raises Unsupported for a mode that is not built."""
     if settings.mode not in BUILT:
         raise Unsupported(
             f"mode {settings.mode} is not built into this kproxy yet: set mode (--proxy-mode) to {' or '.join(BUILT)}"
         )
-    return [NftablesDataplane(family, masquerade_bit=settings.masquerade_bit) for family in families]
+    return [
+        NftablesDataplane(family, masquerade_bit=settings.masquerade_bit, count_bytes=count_bytes) for family in families
+    ]
 
 
 def nothing_committed() -> Committed:

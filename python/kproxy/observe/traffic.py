@@ -22,8 +22,8 @@ SERVICE_LABELS: Final = ("namespace", "service", "port", "protocol", "ip_family"
 Place: TypeAlias = tuple[RouteKey, str]  # a route, and its frontend or endpoint as text
 COLUMNS: Final = {
     "connections": "New connections",
-    "packets": "Packets",
-    "bytes": "Bytes",
+    "packets": "Packets of both directions, after translation,",
+    "bytes": "Bytes of both directions, after translation,",
 }
 
 

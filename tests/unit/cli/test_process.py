@@ -252,6 +252,16 @@ def test_init_only_sets_sysctls_and_ends(node: Node) -> None:
     assert node.nft("list", "tables") == ""
 
 
+def test_bytes_are_counted_where_asked_for(node: Node) -> None:
+    """By endpoint; without being asked there is no such series, rather than zeros."""
+    node.start(*FLAGS, "--count-bytes")
+    assert 'kproxy_endpoint_bytes_total{endpoint="10.244.0.1:8080"' in node.page("/metrics")[1]
+    node.stop()
+    node.start(*FLAGS)
+    assert "kproxy_endpoint_bytes_total{" not in node.page("/metrics")[1]
+    assert node.run("status").returncode == 0
+
+
 def test_a_default_mode_says_what_it_changes(node: Node) -> None:
     """In the start-up lines."""
     node.start(*FLAGS)
