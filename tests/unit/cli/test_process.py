@@ -223,7 +223,7 @@ def test_a_taken_address_is_fatal_only_where_asked_for(node: Node) -> None:
 def test_it_runs_with_net_admin_alone_and_not_as_root(node: Node) -> None:
     """A sysctl that it may not write is explained, and Services are served nevertheless."""
     readable = all(parent.stat().st_mode & 0o005 == 0o005 for parent in Path(sys.executable).resolve().parents)
-    abilities = "+net_admin" if readable else "+net_admin,+dac_read_search"  # an interpreter below /root, read like any file
+    abilities = "+net_admin" if readable else "+net_admin,+dac_read_search"  # an interpreter in root's home
     wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
     wrapper += [f"--inh-caps={abilities}", f"--ambient-caps={abilities}", f"--bounding-set=-all,{abilities}"]
     limits = ["--conntrack-max-per-core=1", "--conntrack-min=2000000000"]  # nobody may write the limit in a namespace
