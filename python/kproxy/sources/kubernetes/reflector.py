@@ -198,7 +198,10 @@ class Reflector:
                     for line in batch:
                         self._take(inventory, line, began, received)
             finally:
-                self._observer.watched(self._watch.kind, self._clock.monotonic() - began)
+                lasted = self._clock.monotonic() - began
+                self._observer.watched(self._watch.kind, lasted)
+                if self._version and lasted >= self._timing.fruitful:
+                    self._backoff.reset()  # a watch that had nothing to tell and is torn is not one failure more in a row
 
     def _patience(self, lasts: float) -> float:
         if not self._version:
