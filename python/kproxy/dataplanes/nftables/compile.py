@@ -80,6 +80,7 @@ class _Compilation:
         self.come: dict[ElementKey, tuple[bytes | None, RouteKey, Stage]] = {}
         self.held: dict[int, Slots] = {}  # what the changed sets held
         self.padded: dict[int, int] = {}
+        self.is_first = not committed.records and not committed.found
         self.found = committed.found or Found()
         self.adopted: set[int] = set()
         self.kept: set[int] = set()  # endpoint ids of adopted sets
@@ -197,13 +198,13 @@ class _Compilation:
     def _frontends(self, key: RouteKey, before: Record | None, after: Record | None) -> None:
         stage = self.stages[-1]
         come = self._appearance(after).elements if after is not None else {}
-        gone = self._appearance(before, needed=False).elements if before is not None else {}
-        self.gone.update(
-            (element, (data, key, stage)) for element, data in gone.items() if come.get(element, _ABSENT) != data
-        )
-        self.come.update(
-            (element, (data, key, stage)) for element, data in come.items() if gone.get(element, _ABSENT) != data
-        )
+        if self.is_first:  # nobody has lost a frontend to this route
+            for element, data in come.items():
+                stage.put(element, data, key, dispatch=element[0] in _DISPATCH)
+        else:
+            gone = self._appearance(before, needed=False).elements if before is not None else {}
+            self.gone.update((name, (data, key, stage)) for name, data in gone.items() if come.get(name, _ABSENT) != data)
+            self.come.update((name, (data, key, stage)) for name, data in come.items() if gone.get(name, _ABSENT) != data)
         stage.size += len(come)
         for sign, side in ((-1, before), (1, after)):
             for address in cluster_ips(side.route) if side is not None else ():
@@ -259,13 +260,14 @@ class _Compilation:
                 self.later.take(element, data, loser)
         outcome = self.outcome
         outcome.next_endpoint = next(self.fresh)
+        prepare = self.structure.prepare()
         outcome.chains, outcome.closing = self.structure.chains, self.structure.late_chains
         outcome.verdicts, outcome.codes = self.structure.verdicts, self.structure.codes
         outcome.used, outcome.dropped = self.structure.used, self.structure.dropped
         return NftTransaction(
             self.target,
             outcome,
-            self.structure.prepare(),
+            prepare,
             [batch for stage in self.stages if (batch := stage.batch()).runs],
             self.structure.closing(),
             self.later.batch(),

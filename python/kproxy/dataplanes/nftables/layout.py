@@ -33,46 +33,38 @@ DESTINATION_PRIORITY: Final = -100
 SOURCE_PRIORITY: Final = 100
 
 
-class Kind(enum.StrEnum):
-    """How a frontend is looked up: by address, protocol and port, or (NodePorts) by protocol and port alone."""
-
-    SERVICE = "service"
-    NODEPORT = "nodeport"
-
-    @property
-    def shapes(self) -> str:
-        """Map: frontend -> shape, that is policy code and balancer code."""
-        return f"{self}-shapes"
-
-    @property
-    def sets(self) -> str:
-        """Map: frontend -> set id, counting new connections. Stays as long as the frontend belongs to its Service."""
-        return f"{self}-sets"
-
-    @property
-    def locals(self) -> str:
-        """Map: frontend -> balancer code of the local set."""
-        return f"{self}-locals"
-
-    @property
-    def policies(self) -> str:
-        """Map: policy code -> chain that tells the clients apart."""
-        return f"{self}-policies"
-
-    def balancers(self, scope: "Scope") -> str:
-        """Map: balancer code -> chain that picks a slot."""
-        return f"{self}-balancers-{scope}"
-
-    def affinity(self, scope: "Scope") -> str:
-        """Map: client and frontend -> endpoint id, each entry with its time-out."""
-        return f"{self}-affinity-{scope}"
-
-
 class Scope(enum.StrEnum):
     """Which of a route's endpoint sets a chain picks from. A local set's id is the other one's plus one."""
 
     ALL = "all"
     LOCAL = "local"
+
+
+class Kind(enum.StrEnum):
+    """How a frontend is looked up: by address, protocol and port, or (NodePorts) by protocol and port alone.
+
+    Attributes are names of maps. ``shapes``: frontend -> shape, that is policy code and balancer code. ``sets``: frontend ->
+    set id, counting new connections; stays as long as the frontend belongs to its Service. ``locals``: frontend -> balancer
+    code of the local set. ``policies``: policy code -> chain that tells the clients apart.
+    """
+
+    SERVICE = "service"
+    NODEPORT = "nodeport"
+
+    def __init__(self, word: str) -> None:
+        self.shapes = f"{word}-shapes"
+        self.sets = f"{word}-sets"
+        self.locals = f"{word}-locals"
+        self.policies = f"{word}-policies"
+        self._balancers = {scope: f"{word}-balancers-{scope}" for scope in Scope}
+
+    def balancers(self, scope: Scope) -> str:
+        """Map: balancer code -> chain that picks a slot."""
+        return self._balancers[scope]
+
+    def affinity(self, scope: Scope) -> str:
+        """Map: client and frontend -> endpoint id, each entry with its time-out."""
+        return f"{self}-affinity-{scope}"
 
 
 class Reason(enum.StrEnum):

@@ -55,6 +55,14 @@ class Balancer(msgspec.Struct, frozen=True):
         head, _, seconds = name.partition("-affinity-")
         return cls(int(head.removeprefix("hashed-")), int(seconds or 0), head.startswith("hashed-"))
 
+    def around(self, reach: int) -> Iterator["Balancer"]:
+        """Yield this one and those of so many slots more or less, which a growing or shrinking set needs next."""
+        if self.hashed:
+            yield self
+            return
+        for slots in range(max(1, self.slots - reach), self.slots + reach + 1):
+            yield Balancer(slots, self.affinity)
+
     @property
     def plain_code(self) -> int | None:
         """The code of a plain balancer: its count of slots."""

@@ -7,6 +7,7 @@ has an element in ``about``, a digest of its rules, so that a restart knows whic
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed
@@ -23,6 +24,8 @@ from kproxy.dataplanes.nftables.shapes import (
     policy_chain,
 )
 from kproxy.table.errors import KernelError
+
+AHEAD: Final = 16  # so many counts up and down have their chains made together
 
 
 def digest(parts: Iterable[str]) -> int:
@@ -105,19 +108,33 @@ class Structure:
 
     def need_policy(self, kind: Kind, met: Meeting) -> None:
         """See to the chain that tells clients apart."""
-        target = f"{kind}-policy-{met}"
-        if self._point(kind.policies, met.code << 16, target):
+        if self._lacks(kind.policies, met.code << 16):
+            target = f"{kind}-policy-{met}"
+            self.verdicts[kind.policies, met.code << 16] = target
             self._write(self._prepare, target, self._policy(kind, met))
 
     def need_balancer(self, kind: Kind, scope: Scope, balancer: Balancer) -> None:
         """See to the chain that picks a slot."""
-        target = f"{kind}-{scope}-{balancer}"
         self.used.add((kind, scope, balancer))
-        if self._point(kind.balancers(scope), self.code(balancer), target):
+        self._see_to(kind, scope, balancer)
+
+    def need_around(self, kind: Kind, scope: Scope, balancer: Balancer) -> None:
+        """See to the chains of neighbouring counts as well."""
+        for near in balancer.around(AHEAD):
+            self._see_to(kind, scope, near)
+
+    def _see_to(self, kind: Kind, scope: Scope, balancer: Balancer) -> None:
+        name, code = kind.balancers(scope), self.code(balancer)
+        if self._lacks(name, code):
+            target = f"{kind}-{scope}-{balancer}"
+            self.verdicts[name, code] = target
             self._write(self._prepare, target, balancer_chain(balancer, kind, scope, self.words))
 
     def prepare(self) -> list[str]:
-        """Return the commands that come before the elements."""
+        """Return the commands that come before the elements. With a new table come chains that may be wanted next."""
+        if not self.committed.chains:
+            for use in sorted(self.used, key=str):
+                self.need_around(*use)
         pointers = [
             f"add element {self.table} {name} {{ {number_text(code)} : goto {target} }}"
             for (name, code), target in self.verdicts.items()
@@ -131,11 +148,8 @@ class Structure:
     def _policy(self, kind: Kind, met: Meeting) -> Rules:
         return policy_chain(met, kind, self.words, self.options, self.facts.family.pods)
 
-    def _point(self, name: str, code: int, target: str) -> bool:
-        if (name, code) in self.committed.verdicts or (name, code) in self.verdicts:
-            return False
-        self.verdicts[name, code] = target
-        return True
+    def _lacks(self, name: str, code: int) -> bool:
+        return (name, code) not in self.committed.verdicts and (name, code) not in self.verdicts
 
     def _write(self, text: list[str], name: str, rules: Rules, hook: str = "") -> None:
         known = self.committed.chains.get(name)

@@ -2,8 +2,8 @@
 """Chains made before they are needed, and taken away long after.
 
 A chain costs a run of ``nft``, ten times what an element costs. When a set grows or shrinks its next counts are foreseeable,
-so their chains are made beside the path of changes. Chains of counts long gone cost every commit some nanoseconds each; they
-are swept when there are many.
+so their chains are made beside the path of changes, the first ones with the table. Chains of counts long gone cost every
+commit some nanoseconds each; they are swept when there are many.
 """
 
 from collections.abc import Iterable
@@ -16,13 +16,12 @@ from kproxy.dataplanes.nftables.committed import Committed, Outcome
 from kproxy.dataplanes.nftables.frontends import balancer_of, kind_of, usable_scopes
 from kproxy.dataplanes.nftables.layout import WORDS, Kind, Options, Scope
 from kproxy.dataplanes.nftables.shapes import Balancer, Facts
-from kproxy.dataplanes.nftables.structure import Structure, digest, number_text
+from kproxy.dataplanes.nftables.structure import AHEAD, Structure, digest, number_text
 from kproxy.dataplanes.nftables.transaction import Target
 
 Use = tuple[Kind, Scope, Balancer]
 
-NEAR: Final = 8  # counts this close to one in use must have their chains
-AHEAD: Final = 16  # and if not, those of this many are made
+NEAR: Final = 8  # counts this close to one in use must have their chains, else those of ``AHEAD`` are made
 IDLE: Final = 1024  # more chains than this beside those in use are swept
 
 
@@ -38,10 +37,9 @@ def make_ahead(committed: Committed, used: Iterable[Use], target: Target, option
     """Return what makes the chains of neighbouring counts, or None when they are there."""
     structure = Structure(committed, target.table, WORDS[target.family], options, committed.facts or Facts())
     for kind, scope, balancer in used:
-        if balancer.hashed or all(_has(committed, kind, scope, near) for near in _around(balancer, NEAR)):
+        if balancer.hashed or all(_has(committed, kind, scope, near) for near in balancer.around(NEAR)):
             continue
-        for near in _around(balancer, AHEAD):
-            structure.need_balancer(kind, scope, near)
+        structure.need_around(kind, scope, balancer)
     if not structure.verdicts:
         return None
     outcome = Outcome(committed.revision, chains=structure.chains, verdicts=structure.verdicts, codes=structure.codes)
@@ -57,7 +55,7 @@ def sweep(committed: Committed, target: Target) -> Upkeep | None:
         (kind_of(frontend).balancers(scope), near)
         for record in committed.records.values()
         for scope in usable_scopes(record)
-        for near in _around(balancer_of(record, scope), AHEAD)
+        for near in balancer_of(record, scope).around(AHEAD)
         for frontend in record.route.frontends
     }
     special = {code: balancer for balancer, code in committed.codes.items()}
@@ -85,13 +83,6 @@ def take_chains(names: Iterable[str], target: Target) -> list[str]:
 
 
 _POLICIES: Final = frozenset(kind.policies for kind in Kind)
-
-
-def _around(balancer: Balancer, reach: int) -> Iterable[Balancer]:
-    if balancer.hashed:
-        return (balancer,)
-    counts = range(max(1, balancer.slots - reach), balancer.slots + reach + 1)
-    return (Balancer(count, balancer.affinity) for count in counts)
 
 
 def _has(committed: Committed, kind: Kind, scope: Scope, balancer: Balancer) -> bool:

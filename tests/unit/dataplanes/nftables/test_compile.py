@@ -162,15 +162,14 @@ def test_a_table_in_print() -> None:
     facts = node(V4, nodeports=NodePortAddresses(addresses=("192.0.2.1",)), service_cidrs=("10.96.0.0/16",))
     text = str(Kernel(V4).plan(table(facts, [web])))
     elements = [line.removeprefix("add element ip kproxy ") for line in text.splitlines() if " element " in line]
+    ahead = [line for line in elements if "-balancers-" in line and "goto service-all-2-" not in line]
 
-    assert [line for line in elements if not line.startswith(("about", "refusals"))] == [
+    assert len(ahead) > 4 * 16
+    assert [line for line in elements if not line.startswith(("about", "refusals")) and line not in ahead] == [
         "service-policies { 720:0 : goto service-policy-all-allmasq-allmasq-pass }",
         "service-balancers-all { 0:8001 : goto service-all-2-affinity-20 }",
         "nodeport-policies { 728:0 : goto nodeport-policy-all-allmasq-local-pass }",
-        "nodeport-balancers-all { 0:8001 : goto nodeport-all-2-affinity-20 }",
-        "nodeport-balancers-local { 0:8002 : goto nodeport-local-1-affinity-20 }",
         "service-policies { 728:0 : goto service-policy-all-allmasq-local-pass }",
-        "service-balancers-local { 0:8002 : goto service-local-1-affinity-20 }",
         "endpoints { 8000:0 : 10.244.0.1 . 8080, 8000:1 : 10.244.0.5 . 8080, 8000:2 : 10.244.0.1 . 8080 }",
         "slots { 0:2 . 0 : 8000:0, 0:2 . 1 : 8000:1, 0:3 . 0 : 8000:2 }",
         "service-sets { 10.96.0.1 . tcp . 80 : 0:2, 10.203.0.1 . tcp . 80 : 0:2 }",
