@@ -17,13 +17,29 @@ NO_SCTP: Final = "userspace has no SCTP"
 INNER: Final = "inner: pins how kube-proxy is built inside"
 
 
+ANSWERS: Final = ("REJECT", "DROP", "ACCEPT", "NONE", "BLOCKED")
+
+
 def unfit(case: Case) -> str:
     """Say why a case fits no rule at all; empty when it does."""
     unknown = [mode for mode in case.get("only_modes") or () if mode not in MODES]
     if unknown:
         return f"only_modes names {unknown[0]!r}, which is no mode"
-    if "area" not in case and not case.get("flows"):
+    if "area" in case:
+        return ""
+    if not case.get("flows"):
         return "it has neither an area nor flows"
+    return next((words for flow in case["flows"] if (words := _unfit_flow(flow))), "")
+
+
+def _unfit_flow(flow: Case) -> str:
+    name = flow.get("name") or "a flow without a name"
+    missing = [key for key in ("from", "src_ip", "dst_ip", "dst_port", "protocol", "expect") if not flow.get(key)]
+    if missing:
+        return f"{name} does not say {missing[0]}"
+    expect = flow["expect"]
+    if not isinstance(expect, list) and expect not in ANSWERS:
+        return f"{name} expects {expect!r}, which is neither a list nor one of {', '.join(ANSWERS)}"
     return ""
 
 

@@ -4,6 +4,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from kproxy.config.addresses import address_or_none
 from kproxy.objects.decode import convert
 from kproxy.objects.endpointslice import EndpointSlice
 from kproxy.objects.events import Event, Host, HostAddress, Kind, Object, Synced, Upsert
@@ -13,12 +14,35 @@ from kproxy.objects.service import Service
 from kproxy.objects.servicecidr import ServiceCIDR, ServiceCIDRSpec
 from kproxy.routing.router import Router
 from kproxy.routing.settings import Settings
-from kproxy.table.addresses import canonical_address
+from kproxy.table.addresses import canonical_address, family_of
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family, Mode
 
 Case = dict[str, Any]
 LOOPBACK: Final = (HostAddress("lo", "127.0.0.1", 8), HostAddress("lo", "::1", 128))
+
+
+def completed(case: Case) -> Case:
+    """Fill in what a traffic case may leave out: an empty list, a node, and the source that ``from`` already tells."""
+    if not case.get("flows"):
+        return case
+    node = {"name": "", **(case.get("node") or {})}
+    node["addresses"] = list(node.get("addresses") or [])
+    flows = [
+        {"name": f"flow {number}", "protocol": "TCP", **flow} | {"src_ip": flow.get("src_ip") or _source(flow, node)}
+        for number, flow in enumerate(case["flows"], 1)
+    ]
+    lists = {name: case.get(name) or [] for name in ("services", "endpointslices")}
+    return case | lists | {"node": node, "flows": flows, "config": case.get("config") or {}}
+
+
+def _source(flow: Case, node: Case) -> str:
+    """Return where a flow comes from that names no source: an address as ``from``, or the node's own of the family."""
+    origin, family = str(flow.get("from") or ""), family_of(str(flow.get("dst_ip") or ""))
+    if address_or_none(origin) is not None:
+        return origin
+    own = [*(node.get("primary") or {}).values(), *node["addresses"]]
+    return next((address for address in own if origin == "node" and family_of(address) is family), "")
 
 
 def settings_of(case: Case, mode: Mode) -> Settings:

@@ -82,8 +82,9 @@ def _balance_disagreement(packet: Packet, meeting: Meeting, flow: Case, *, masqu
         return f"expected one of {sorted(wanted)}, met {_shown(meeting)}"
     if abs(sum(candidate.probability for candidate in meeting.candidates) - 1) > 1e-9:
         return "the probabilities do not add up to 1"
-    if flow.get("affinity") and not meeting.affinity:
-        return "expected the client to stay on its endpoint"
+    affinity = flow.get("affinity") or {}
+    if affinity and bool(meeting.affinity) is not (affinity.get("distinct_backends", 1) == 1):
+        return f"expected {affinity}, and the affinity is {meeting.affinity}"
     if masquerade and "masquerade" in flow:
         wrong = [one for one in meeting.candidates if one.masquerade != _masquerade(packet, one, flow)]
         if wrong:

@@ -7,12 +7,13 @@ from typing import Any, Final
 import pytest
 
 from tests.conformance.applies import MODES, excluded
+from tests.conformance.build import completed
 from tests.conformance.model import run_case
 from tests.conformance.runner import load, main, run, run_unit
 
 CASES: Final = Path(__file__).parent / "cases"
-UNITS: Final = [case for case in load(CASES / "units.yaml") if not case.get("inner")]
-TRAFFIC: Final = load(CASES / "traffic.yaml")
+UNITS: Final = [case for name in ("units", "more-units") for case in load(CASES / f"{name}.yaml") if not case.get("inner")]
+TRAFFIC: Final = [completed(case) for name in ("traffic", "more-traffic") for case in load(CASES / f"{name}.yaml")]
 EVERY: Final = [(case, mode) for case in TRAFFIC for mode in MODES if not excluded(case, mode, packets=False)]
 
 
@@ -61,6 +62,8 @@ def test_runner_sees_a_wrong_masquerade() -> None:
         "- {id: X-1, area: no_such_area, title: t, input: {}, expect: {}}",
         "- {id: X-2, title: t}",
         "- {id: X-3, area: skip_service, title: t, only_modes: [ebpf], input: {clusterIP: None, type: null}, expect: {}}",
+        "- {id: X-5, title: t, flows: [{from: node, dst_ip: 10.0.0.1, dst_port: 80, expect: DROP}]}",
+        "- {id: X-6, title: t, flows: [{from: external, src_ip: 10.0.0.9, dst_ip: 10.0.0.1, dst_port: 80, expect: drop}]}",
         "- {id: X-4, area: ipvs, title: t, input: {}, expect: {}}",
         "[]",
     ],

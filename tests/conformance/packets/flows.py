@@ -125,13 +125,14 @@ def dial_flow(case: Case, flow: Flow, around: Surroundings, dialler: Dialler) ->
 
 
 def faults(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> list[str]:
-    """Say what of a flow's outcomes is not as expected; nothing: all is well."""
+    """Say what of a flow's outcomes is not as expected; nothing: all is well. Masquerading counts where the flow says so."""
     expect = flow["expect"]
     found = {outcome.odd for outcome in outcomes if outcome.odd}
     if isinstance(expect, list):
         found |= {f"met {_name(outcome)}" for outcome in outcomes if outcome.endpoint not in expect}
         found |= _never_seen(case, flow, outcomes)
-        found |= _wrong_source(case, flow, outcomes)
+        if "masquerade" in flow:
+            found |= _wrong_source(case, flow, outcomes)
     elif expect == "BLOCKED":
         found |= {f"reached {outcome.endpoint}" for outcome in outcomes if outcome.met is Met.ENDPOINT}
     else:
@@ -140,10 +141,8 @@ def faults(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> list[str]:
     affinity = flow.get("affinity")
     if affinity:
         mine = {outcome.endpoint for outcome in outcomes if outcome.dial.source == flow["src_ip"]}
-        if len(mine) != affinity["distinct_backends"]:
-            found.add(
-                f"one client met {len(mine)} endpoints in {affinity['connections']} connections: {', '.join(sorted(mine))}"
-            )
+        if len(mine) != affinity.get("distinct_backends", 1):
+            found.add(f"one client met {len(mine)} endpoints in {len(outcomes)} connections: {', '.join(sorted(mine))}")
     return sorted(found)
 
 
