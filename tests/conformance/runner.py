@@ -58,8 +58,10 @@ def run_unit(case: Case) -> Result:
         importlib.import_module(f"tests.conformance.areas.{area}").run(case)
     except ModeNotBuilt:
         return Result(name, ok=True, mode="units", skipped=NOT_BUILT)
+    except KeyError as error:
+        return Result(name, ok=False, words=f"{case.get('title', area)}: nothing says {error}", mode="units")
     except Exception as error:  # noqa: BLE001 - whatever breaks an adapter breaks this case and no other
-        return Result(name, ok=False, words=f"{case['title']}: {type(error).__name__}: {error}", mode="units")
+        return Result(name, ok=False, words=f"{case.get('title', area)}: {type(error).__name__}: {error}", mode="units")
     return Result(name, ok=True, mode="units")
 
 

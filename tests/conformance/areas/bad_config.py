@@ -17,7 +17,11 @@ def _judged(misfits: Iterable[Misfit]) -> dict[str, bool]:
 def run(case: dict[str, Any]) -> None:
     """Whether there is a complaint, and whether the start ends."""
     given, expect = case["input"], case["expect"]
-    values = {key: given[key] for key in given if key in {"detectLocalMode", "metricsBindAddress", "healthzBindAddress"}}
+    values = {
+        key: given[key]
+        for key in given
+        if given[key] is not None and key in {"detectLocalMode", "metricsBindAddress", "healthzBindAddress"}
+    }
     values["clusterCIDR"] = ",".join(given.get("clusterCIDRs") or ())
     values["nodePortAddresses"] = given.get("nodePortAddresses") or []
     values["ipvs"] = {"excludeCIDRs": given.get("ipvs.excludeCIDRs") or []}

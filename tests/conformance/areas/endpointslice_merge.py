@@ -13,6 +13,6 @@ def run(case: dict[str, Any]) -> None:
     """Slices arrive one after another; the same name replaces."""
     given = case["input"]
     store = Store(given.get("node") or "")
-    for manifest in given["slices"]:
+    for manifest in given.get("slices") or ():
         store.apply(Upsert(endpointslice(manifest)))
     same(endpoint_map(store, [given["service"]]), case["expect"]["endpoints"])

@@ -27,7 +27,7 @@ def _canonical(text: str) -> str:
 
 def _wait(given: dict[str, Any]) -> tuple[str, ...]:
     """Tell the daemon's gate the Node's events, and return the pod ranges of the one that ends the wait."""
-    name = given["node"]
+    name = given.get("node", "test-node")
     gate = Gate(0.0, node=name, wants_pod_cidrs=True)
     for event in given["events"]:
         node = Node(Meta(name=name), NodeSpec(pod_cidrs=tuple(event.get("podCIDRs") or ())))
@@ -44,7 +44,7 @@ def run(case: dict[str, Any]) -> None:
         assert list(_wait(given)) == expect["podCIDRs"]
         return
     tests = pod_tests(
-        given["detectLocalMode"],
+        given.get("detectLocalMode") or "",
         cluster_cidrs=given.get("clusterCIDRs") or (),
         node_pod_cidrs=given.get("nodePodCIDRs") or (),
         bridge_interface=str(given.get("bridgeInterface", "")),

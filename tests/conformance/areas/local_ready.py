@@ -18,8 +18,9 @@ HEALTH_PORT = 30_000
 def run(case: dict[str, Any]) -> None:
     """Compare the addresses of local ready endpoints by Service, and the status that follows."""
     given, expect = case["input"], case["expect"]
+    endpoints_of = given.get("endpoints") or {}
     ports = defaultdict(list)
-    for key in given["endpoints"]:
+    for key in endpoints_of:
         name, port, protocol = read_port_key(key)
         ports[name].append((port, protocol.value))
     router = Router(Settings(mode=Mode.NFTABLES, node=NODE))
@@ -29,7 +30,7 @@ def run(case: dict[str, Any]) -> None:
         router.apply([Upsert(service(_service(name, index, own, health_port)))])
     router.apply(
         Upsert(endpointslice(manifest))
-        for index, (key, endpoints) in enumerate(given["endpoints"].items())
+        for index, (key, endpoints) in enumerate(endpoints_of.items())
         for manifest in slice_manifests(f"slice-{index}", endpoints, key, NODE)
     )
     router.apply(SYNCED)
