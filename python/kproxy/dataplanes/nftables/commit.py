@@ -66,7 +66,15 @@ class NetlinkDoor:
         """Commit a batch."""
         elements = _core.ElementBatch(self._number, target.name)
         for run in batch.runs:
-            elements.extend(run.verb == ADD, run.name, run.keys, run.data if run.verb == ADD else [], run.ends)
+            if run.verb == ADD and not run.ends:
+                data = bytes(run.data) or None
+                elements.add_many(run.name, bytes(run.keys), run.width, data, run.data_width)
+            elif run.verb == ADD:
+                for row in run.rows():
+                    elements.add(run.name, row.key, row.data, row.end)
+            else:
+                for row in run.rows():
+                    elements.delete(run.name, row.key, None, row.end)
         try:
             self._socket.send(elements)
         except _core.NetlinkError as error:
@@ -81,8 +89,8 @@ def _refusal(target: Target, batch: Batch, error: "_core.NetlinkError") -> Kerne
         return BatchRefused(f"the kernel refused a change of table {target.table}: {error.strerror}")
     run, index = place
     schema = target.schemas[run.name]
-    element = f"{run.name} {{ {schema.key_text(run.keys[index], run.ends[index] if run.ends else None)} }}"
-    owner = run.owners[index]
+    row, owner = run.row(index), run.owner(index)
+    element = f"{run.name} {{ {schema.key_text(row.key, row.end)} }}"
     subject = f"{owner}: element {element}" if owner else f"element {element}"
     match error.errno:
         case errno.EEXIST:

@@ -107,12 +107,13 @@ class Counting:
         staying: dict[Key, tuple[RouteKey, str]] = {}
         for run in batch.runs:
             if run.verb == DELETE and run.name == layout.ENDPOINTS:
-                for key, data, owner in zip(run.keys, run.data, run.owners, strict=True):
+                for index, row in enumerate(run.rows()):
+                    owner = run.owner(index)
                     record = committed.records.get(owner) if owner else None
-                    if owner and record:
-                        name = self._codec.endpoint_text(data)
+                    if owner and record and row.data:
+                        name = self._codec.endpoint_text(row.data)
                         if name in record.all.ids or name in record.local.ids:
-                            staying[key] = (owner, name)
+                            staying[row.key] = (owner, name)
         counts = self._get(committed.table, layout.ENDPOINTS, list(staying))
         for (key, place), (count, _) in zip(staying.items(), counts, strict=True):
             if count:

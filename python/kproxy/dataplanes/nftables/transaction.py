@@ -7,8 +7,11 @@
 4. ``later``: what a packet in flight may still reach: surplus slots, endpoints and chains that left.
 """
 
+import bisect
+import copy
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -22,28 +25,82 @@ ADD: Final = "add"
 DELETE: Final = "delete"
 
 
-class Run(msgspec.Struct):
-    """Elements of one set that are all added or all deleted. The lists are columns; ``data`` or ``ends`` may be empty."""
+class Row(NamedTuple):
+    """One element of a run. ``data``: register bytes of a map's value; ``end``: last key of an interval."""
 
-    verb: str
-    name: str
-    keys: list[bytes] = []
-    data: list[bytes] = []  # register bytes of a map's values
-    ends: list[bytes] = []  # last keys of intervals
-    owners: list[RouteKey | None] = []
+    key: bytes
+    data: bytes | None
+    end: bytes | None
+
+
+class Run:
+    """Elements of one set that are all added or all deleted.
+
+    Keys, data and ends are columns of bytes, each as wide as in the first row: a load of half a million elements takes ten
+    megabytes so, as single objects it would take eighty.
+    """
+
+    def __init__(self, verb: str, name: str) -> None:
+        self.verb = verb
+        self.name = name
+        self.keys = bytearray()
+        self.data = bytearray()
+        self.ends = bytearray()
+        self.width = 0  # of a key
+        self._size = 0
+        self._owners: list[RouteKey | None] = []
+        self._starts: list[int] = []  # the first row of each owner
+
+    def __len__(self) -> int:
+        return self._size
+
+    def extend(self, keys: Sequence[bytes], data: Sequence[bytes], ends: Sequence[bytes], owner: RouteKey | None) -> None:
+        """Append rows of one owner; ``data`` and ``ends`` may be empty, in all rows of a run alike."""
+        if not self._owners or self._owners[-1] is not owner:
+            self._owners.append(owner)
+            self._starts.append(self._size)
+        self.width = self.width or len(keys[0])
+        self._size += len(keys)
+        self.keys += b"".join(keys)
+        self.data += b"".join(data)
+        self.ends += b"".join(ends)
+
+    @property
+    def data_width(self) -> int:
+        """How many bytes a map's value has; 0 in a set."""
+        return len(self.data) // self._size
+
+    def row(self, index: int) -> Row:
+        """Return one element."""
+        return Row(*(_cell(column, index, self._size) for column in (self.keys, self.data, self.ends)))  # type: ignore[arg-type]
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every element."""
+        return map(self.row, range(self._size))
+
+    def owner(self, index: int) -> RouteKey | None:
+        """Return the route an element is for; None: for several, or for none."""
+        return self._owners[bisect.bisect_right(self._starts, index) - 1]
+
+    def reversed(self) -> "Run":
+        """Return the run that takes this one back."""
+        other = copy.copy(self)
+        other.verb = DELETE if self.verb == ADD else ADD
+        return other
 
     def text(self, schema: Schema, table: str) -> Iterator[str]:
         """Yield the run as nft commands."""
-        for start in range(0, len(self.keys), 500):
+        rows = self.rows()
+        while part := list(itertools.islice(rows, 500)):
             elements = ", ".join(
-                schema.element_text(
-                    self.keys[index],
-                    self.data[index] if self.data and self.verb == ADD else None,
-                    self.ends[index] if self.ends else None,
-                )
-                for index in range(start, min(start + 500, len(self.keys)))
+                schema.element_text(row.key, row.data if self.verb == ADD else None, row.end) for row in part
             )
             yield f"{self.verb} element {table} {self.name} {{ {elements} }}"
+
+
+def _cell(column: bytearray, index: int, size: int) -> bytes | None:
+    width = len(column) // size
+    return bytes(column[index * width : (index + 1) * width]) if width else None
 
 
 class Batch:
@@ -59,10 +116,7 @@ class Batch:
 
     def add_many(self, name: str, keys: list[bytes], data: list[bytes], owner: RouteKey) -> None:
         """Append additions to a map, for one route."""
-        run = self._run(ADD, name)
-        run.keys += keys
-        run.data += data
-        run.owners += [owner] * len(keys)
+        self._run(ADD, name).extend(keys, data, (), owner)
 
     def delete(self, name: str, key: bytes, data: bytes | None, end: bytes | None, owner: RouteKey | None) -> None:
         """Append a deletion. ``data`` is what the element holds: undoing puts it back."""
@@ -71,13 +125,7 @@ class Batch:
     def _append(
         self, verb: str, name: str, key: bytes, data: bytes | None, end: bytes | None, owner: RouteKey | None
     ) -> None:
-        run = self._run(verb, name)
-        run.keys.append(key)
-        run.owners.append(owner)
-        if data is not None:
-            run.data.append(data)
-        if end is not None:
-            run.ends.append(end)
+        self._run(verb, name).extend((key,), () if data is None else (data,), () if end is None else (end,), owner)
 
     def _run(self, verb: str, name: str) -> Run:
         run = self._open.get((verb, name))
@@ -89,24 +137,19 @@ class Batch:
     @property
     def operations(self) -> int:
         """Return how many elements it touches."""
-        return sum(len(run.keys) for run in self.runs)
+        return sum(map(len, self.runs))
 
     def locate(self, index: int) -> tuple[Run, int] | None:
         """Return the run, and the place in it, of the operation with this index."""
         for run in self.runs:
-            if index < len(run.keys):
+            if index < len(run):
                 return run, index
-            index -= len(run.keys)
+            index -= len(run)
         return None
 
     def undone(self) -> "Batch":
         """Return the batch that takes this one back."""
-        return Batch(
-            [
-                Run(DELETE if run.verb == ADD else ADD, run.name, run.keys, run.data, run.ends, run.owners)
-                for run in reversed(self.runs)
-            ]
-        )
+        return Batch(run.reversed() for run in reversed(self.runs))
 
 
 class Stage:

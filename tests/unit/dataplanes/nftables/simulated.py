@@ -24,17 +24,16 @@ def taken(sets: Sets, batch: Batch) -> Sets:
     """Return the sets after a batch. Asserts what the kernel would refuse: adding twice, deleting nothing, overlaps."""
     after = dict(sets)
     for run in batch.runs:
-        for index, key in enumerate(run.keys):
-            end = run.ends[index] if run.ends else None
+        for key, data, end in run.rows():
             if run.verb == ADD:
                 assert (run.name, key, end) not in after, f"EEXIST {run.name} {key.hex()}"
                 if end is not None:
                     assert not _overlaps(after, run.name, key, end), f"overlap {run.name} {key.hex()}"
-                after[run.name, key, end] = run.data[index] if run.data else None
+                after[run.name, key, end] = data
             else:
                 assert (run.name, key, end) in after, f"ENOENT {run.name} {key.hex()}"
                 held = after.pop((run.name, key, end))
-                assert not run.data or run.data[index] == held, f"{run.name} {key.hex()} holds something else"
+                assert data in {None, held}, f"{run.name} {key.hex()} holds something else"
     return after
 
 

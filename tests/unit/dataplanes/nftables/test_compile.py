@@ -237,7 +237,7 @@ def test_maglev_moves_few_slots() -> None:
     kernel.become(table(node(V4), [web]))
     size = sum(name == layout.SLOTS for name, _, _ in kernel.sets)
     transaction = kernel.become(table(node(V4), [msgspec.structs.replace(web, all=_set(*range(1, 10)))]))
-    moved = sum(len(run.keys) for run in transaction.batches[0].runs if run.name == layout.SLOTS and run.verb == "add")
+    moved = sum(len(run) for run in transaction.batches[0].runs if run.name == layout.SLOTS and run.verb == "add")
 
     assert size == 1021
     assert moved < size * 0.13
