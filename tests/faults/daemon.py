@@ -43,19 +43,25 @@ FLAGS: Final = (
 class NodeUnderTest:
     """The daemon on the bed's node. ``services`` of two endpoints each; number 0 is the one that changes.
 
-    ``manifests`` is the directory it reads.
+    ``manifests`` is the directory it reads; ``nodes`` are Node objects that it is told of.
     """
+
+    nodes: tuple[dict[str, Any], ...] = ()
 
     def __init__(self, directory: Path, services: int) -> None:
         self.bed = Bed()
-        self.manifests = directory / "manifests"
-        self.manifests.mkdir()
         self.log = directory / "daemon.log"
-        self._still = [service(number) for number in range(services)]
+        self._prepare(directory)
+        self._still = [*self.nodes, *map(service, range(services))]
         self._still += [endpoint_slice(number, [2 * number, 2 * number + 1]) for number in range(1, services)]
         self._write("still.json", self._still)
         self.change([0, 1])
         self.daemon: Program | None = None
+
+    def _prepare(self, directory: Path) -> None:
+        """Make the place that objects are written to."""
+        self.manifests = directory / "manifests"
+        self.manifests.mkdir()
 
     def _write(self, name: str, items: list[dict[str, Any]]) -> None:
         fresh = self.manifests / f".{name}"
@@ -126,7 +132,9 @@ class NodeUnderTest:
 
     def differences(self) -> list[Difference]:
         """Compare the node's kernel with a table resolved afresh from the manifests."""
-        router = Router(Settings(mode=Mode.NFTABLES, node="node", cluster_cidrs=("10.128.0.0/9",)))
+        router = Router(
+            Settings(mode=Mode.NFTABLES, node="node", cluster_cidrs=("10.128.0.0/9",), node_port_addresses=("primary",))
+        )
         events = [Upsert(convert(Kind(item["kind"]), item)) for item in (*self._still, self._moving)]
         changes = router.apply([*events, *map(Synced, Kind)])
         assert changes is not None
@@ -143,6 +151,14 @@ class NodeUnderTest:
             assert time.monotonic() < began + patience, (found[:5], self.log.read_text()[-3000:])
             time.sleep(0.02)
         return time.monotonic() - began
+
+    def wait_endpoints(self, number: int, patience: float = 10.0) -> None:
+        """Wait until the kernel holds the endpoints of one Service, whatever the others look like."""
+        deadline = time.monotonic() + patience
+        name = f"service-{number}"
+        while found := [item for item in self.differences() if item.key and item.key.name == name]:
+            assert time.monotonic() < deadline, (found, self.log.read_text()[-3000:])
+            time.sleep(0.02)
 
     def nft(self, command: str) -> str:
         """Run an nft command on the node, as somebody else would."""

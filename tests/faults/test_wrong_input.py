@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong flags, configuration and manifests, given to a real process on a node that serves: one clear sentence each, and
-whatever worked goes on. The unit tests of ``config`` and ``sources`` hold every kind; here stands what an operator sees.
+"""Wrong flags, configuration and manifests, given to a real process on a node that serves.
+
+One clear sentence each, and whatever worked goes on. The unit tests of ``config`` and ``sources`` hold every kind; here
+stands what an operator sees.
 """
 
 import json
