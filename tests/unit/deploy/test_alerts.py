@@ -4,10 +4,13 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
+from tests.unit.deploy.alert_cases import CASES, promtool_tests
 from tests.unit.deploy.files import ALERTS, alerts, manifest, scrape
 from tests.unit.deploy.series import asked, exposed, grouped, unknown
 
@@ -41,6 +44,22 @@ def test_names_are_unique() -> None:
 def test_prometheus_understands_them() -> None:
     """Its own check finds nothing."""
     done = subprocess.run(["promtool", "check", "rules", str(ALERTS)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_has_a_case() -> None:
+    """None is left untried."""
+    assert sorted(case.alert for case in CASES) == sorted(rule["alert"] for rule in RULES)
+
+
+@wants_promtool
+def test_they_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
+    """Prometheus itself evaluates them over series of trouble and of calm."""
+    file = tmp_path / "cases.yaml"
+    file.write_text(yaml.safe_dump(promtool_tests(str(ALERTS))))
+
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
