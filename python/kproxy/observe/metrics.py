@@ -69,7 +69,7 @@ class Metrics:
         self.mode.labels(mode).set(1)
         for family in families:
             for counter in (
-                self.sync_failures, self.repairs, self.refusals, self.flows_deleted, self.kernel_operations
+                self.sync_failures, self.repairs, self.differences, self.refusals, self.flows_deleted, self.kernel_operations
             ):  # fmt: skip
                 counter.labels(family)
             for gauge in (self.refused_routes, self.limited_routes, self.in_force):
@@ -172,6 +172,7 @@ class Metrics:
         self.ready = self._gauge("kproxy_ready", "1 once every family's first table is in force.")
         self.events = self._counter("kproxy_events", "Kubernetes Events, by what became of them.", ("result",))
         self.reloads = self._counter("kproxy_config_reloads", "Changes of the configuration file.", ("result",))
+        self.reloads.labels("applied")
 
     def _source(self) -> None:
         self.requests = self._counter("rest_client_requests", "Requests to the API server.", ("code", "host", "method"))

@@ -15,7 +15,7 @@ SYNCED: Final = 'kubeproxy_sync_proxy_rules_last_timestamp_seconds{instance="%s"
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Series by name: after so many minutes those of node ``bad`` fire the alert, those of node ``calm`` do not."""
+    """Series by name: after so many minutes those of node ``bad`` fire the alert, all others do not."""
 
     alert: str
     bad: dict[str, str]
@@ -46,7 +46,12 @@ CASES: Final = (
         "0+600x90",
         "0+1x90",
     ),
-    _case("KproxyRefusalsJump", JUMP, "0+1x460 460+6000x20", "0+6000x480", minutes=480),
+    Case(
+        "KproxyRefusalsJump",
+        {JUMP % "bad": "0+1x460 460+6000x20"},
+        {JUMP % "calm": "0+6000x480", JUMP % "new": "_x460 0+6000x20"},  # the same all day; a node just begun
+        minutes=480,
+    ),
     _case(
         "KproxySourceRestarts",
         'kproxy_source_restarts_total{instance="%s",kind="Service",reason="unreachable"}',
