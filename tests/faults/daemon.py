@@ -18,7 +18,7 @@ from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
 from kproxy.lab.namespaces import inside
 from kproxy.lab.processes import Program
 from kproxy.objects.decode import convert
-from kproxy.objects.events import Kind, Synced, Upsert
+from kproxy.objects.events import Host, HostAddress, Kind, Synced, Upsert
 from kproxy.routing.router import Router
 from kproxy.routing.settings import Settings
 from kproxy.table.terms import Family, Mode
@@ -26,6 +26,7 @@ from tests.bed import Bed, child, serving
 from tests.faults.churn import dial_forever
 from tests.manifests import endpoint_slice, service
 
+ADDRESSES: Final = (HostAddress("c0", "172.20.0.1", 24), HostAddress("s0", "172.21.0.1", 24))  # as the bed gives them
 FLAGS: Final = (
     "--proxy-mode=nftables",
     "--hostname-override=node",
@@ -136,7 +137,7 @@ class NodeUnderTest:
             Settings(mode=Mode.NFTABLES, node="node", cluster_cidrs=("10.128.0.0/9",), node_port_addresses=("primary",))
         )
         events = [Upsert(convert(Kind(item["kind"]), item)) for item in (*self._still, self._moving)]
-        changes = router.apply([*events, *map(Synced, Kind)])
+        changes = router.apply([*events, Host(ADDRESSES), *map(Synced, Kind)])
         assert changes is not None
         with inside(self.bed.node.namespace):
             dataplane = NftablesDataplane(Family.IPV4)

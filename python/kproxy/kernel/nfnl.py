@@ -9,9 +9,11 @@ import errno
 import os
 from typing import Final
 
-from kproxy._core import NetlinkError
+from kproxy._core import NetlinkError, NftSocket
 from kproxy.table.errors import Busy, KernelError, PermissionDenied, Unsupported
+from kproxy.table.terms import Family
 
+NUMBERS: Final = {Family.IPV4: 2, Family.IPV6: 10}  # NFPROTO
 _BUSY: Final = {errno.EBUSY, errno.EINTR, errno.EAGAIN, errno.ERESTART}
 _DENIED: Final = {errno.EPERM, errno.EACCES}
 _LACKING: Final = {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP}
@@ -45,3 +47,14 @@ def refused(error: NetlinkError) -> KernelError:
     code = errno.errorcode.get(number, str(number))
     place = "" if error.index is None else f", operation {error.index}"
     return NetlinkRefused(f"{words} ({code}{place})", number, error.index, error.committed)
+
+
+def has_table(family: Family, name: str) -> bool:
+    """Tell whether a table exists. ``nft list tables`` would fetch every element of every table to tell the same.
+
+    Raises KernelError.
+    """
+    try:
+        return NftSocket().has_table(NUMBERS[family], name)
+    except NetlinkError as error:
+        raise refused(error) from error

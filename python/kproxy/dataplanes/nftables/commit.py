@@ -12,13 +12,13 @@ from typing import Final, Protocol
 
 from kproxy import _core
 from kproxy.dataplanes.nftables.transaction import ADD, Batch, NftTransaction, Target
+from kproxy.kernel.nfnl import NUMBERS
 from kproxy.kernel.nft import Nft, NftRefused
 from kproxy.table.errors import KernelError, PermissionDenied
 from kproxy.table.route import RouteKey
 from kproxy.table.terms import Family
 
 FLIGHT_TIME: Final = 0.001  # seconds after which no packet is still on its way through our chains
-NUMBERS: Final = {Family.IPV4: 2, Family.IPV6: 10}  # NFPROTO
 
 
 class BatchRefused(KernelError):  # noqa: N818 - reads as what it says

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kproxy import _core
 from kproxy.dataplanes.contract import Applied, Counters, Difference, Refused
 from kproxy.dataplanes.nftables import layout
-from kproxy.dataplanes.nftables.commit import NUMBERS, BatchRefused, Committer, ElementDoor, NetlinkDoor, TextDoor
+from kproxy.dataplanes.nftables.commit import BatchRefused, Committer, ElementDoor, NetlinkDoor, TextDoor
 from kproxy.dataplanes.nftables.committed import Committed
 from kproxy.dataplanes.nftables.compile import compile_changes
 from kproxy.dataplanes.nftables.counters import Counting
@@ -18,6 +18,7 @@ from kproxy.dataplanes.nftables.transaction import NftTransaction, Target
 from kproxy.dataplanes.nftables.upkeep import Use, make_ahead, sweep, take_chains
 from kproxy.dataplanes.nftables.verify import differences
 from kproxy.dataplanes.nftables.watch import Watch
+from kproxy.kernel.nfnl import NUMBERS
 from kproxy.kernel.nft import Nft, NftRefused
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes, RoutingTable

@@ -16,6 +16,7 @@ import msgspec
 
 from kproxy.dataplanes.upstream import chains, ipvs
 from kproxy.dataplanes.upstream.names import DEVICE, NFT_TABLE
+from kproxy.kernel.nfnl import has_table
 from kproxy.kernel.nft import Nft, is_installed
 from kproxy.kernel.xtables import Xtables
 from kproxy.table.errors import KernelError
@@ -53,8 +54,7 @@ def _nft_tables() -> list[str]:
     """Return ``ip kube-proxy`` and ``ip6 kube-proxy``, as far as they exist."""
     if not is_installed():
         return []
-    lines = {line.strip() for line in Nft().listing("tables").splitlines()}
-    return [f"{family} {NFT_TABLE}" for family in _NFT_FAMILY.values() if f"table {family} {NFT_TABLE}" in lines]
+    return [f"{word} {NFT_TABLE}" for family, word in _NFT_FAMILY.items() if has_table(family, NFT_TABLE)]
 
 
 def _leftovers(xtables: Xtables) -> list[chains.Leftovers]:
