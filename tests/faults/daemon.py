@@ -112,6 +112,12 @@ class NodeUnderTest:
                 return False
             return True
 
+    def wait_answer(self, number: int, patience: float = 10.0) -> None:
+        """Wait until a dial of a Service is answered."""
+        deadline = time.monotonic() + patience
+        while not self.dial(number):
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+
     def get(self, port: int, path: str) -> str:
         """Ask the daemon over HTTP, from inside the node. Raises OSError while it does not answer with 200."""
         with inside(self.bed.node.namespace), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:

@@ -115,8 +115,7 @@ def test_wrong_objects(node: ApiServedNode, item: dict[str, Any], words: str, *,
     assert node.dial(WRONG) is served
     node.post("/lab/raw", SERVICE)
     node.post("/lab/raw", SLICE)
-    node.wait_endpoints(WRONG)
-    assert node.dial(WRONG)
+    node.wait_answer(WRONG)
 
 
 @pytest.mark.parametrize(("faults", "words"), ERRORS.values(), ids=ERRORS.keys())
