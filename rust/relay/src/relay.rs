@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The handle of a running relay. Nothing here is on the way of a byte.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::config::{Config, Ports};
+use crate::error::{Error, Result};
+use crate::handover::Inherited;
+use crate::listen;
+use crate::stats::Report;
+use crate::sys::process;
+use crate::table::{Service, Table};
+use crate::worker::mailbox::{Mailbox, Message};
+use crate::worker::Worker;
+
+/// What workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub config: Config,
+    pub table: ArcSwap<Table>,
+    /// What workers said that panicked.
+    panics: Mutex<Vec<String>>,
+}
+
+/// A running relay. Dropping it stops it.
+#[derive(Debug)]
+pub struct Relay {
+    shared: Arc<Shared>,
+    ports: Ports,
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held while a table is made from the one before.
+    writer: Mutex<()>,
+}
+
+impl Relay {
+    /// Start with sockets of its own, or with those of a relay that it relieves.
+    pub fn start(config: Config, inherited: Option<Inherited>) -> Result<Self> {
+        // A relay with few descriptors is one that refuses connections sooner, not one that cannot start.
+        let _ = process::raise_descriptors();
+        let workers = config.worker_count();
+        let (sockets, ports) = listen::open(&config, workers, inherited)?;
+        let shared = Arc::new(Shared { config, table: ArcSwap::default(), panics: Mutex::default() });
+        let failed = |error: std::io::Error| Error::system(&error, "starting a worker of the relay");
+        let mut relay = Self { shared, ports, mailboxes: Vec::new(), threads: Mutex::default(), writer: Mutex::default() };
+        for (number, sockets) in sockets.into_iter().enumerate() {
+            let mailbox = Arc::new(Mailbox::open().map_err(failed)?);
+            let worker = Worker::new(Arc::clone(&relay.shared), Arc::clone(&mailbox), sockets).map_err(failed)?;
+            let shared = Arc::clone(&relay.shared);
+            let own = Arc::clone(&mailbox);
+            let thread = thread::Builder::new()
+                .name(format!("relay-{number}"))
+                .spawn(move || guarded(number, worker, &shared, &own))
+                .map_err(failed)?;
+            relay.mailboxes.push(mailbox);
+            relay.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
+        }
+        Ok(relay)
+    }
+
+    /// The ports it listens on.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Change Services, all at once: the next client that is accepted meets all of it. Connections are not disturbed.
+    pub fn apply(&self, upserts: Vec<Service>, removes: &[String]) {
+        let writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (table, departures) = self.shared.table.load().with(upserts, removes);
+        self.shared.table.store(Arc::new(table));
+        drop(writing);
+        if departures {
+            self.tell(|| Message::Departures);
+        }
+    }
+
+    /// Take no new clients. Those there are have this long, then they are reset.
+    pub fn drain(&self, deadline: Duration) {
+        self.tell(|| Message::Drain(deadline));
+    }
+
+    /// Reset every connection and end the workers.
+    pub fn stop(&self) {
+        self.tell(|| Message::Stop);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A worker's panic is caught inside it.
+            let _ = thread.join();
+        }
+    }
+
+    /// Copies of the sockets, for the process that relieves this one. Drain once it serves.
+    pub fn hand_over(&self) -> Inherited {
+        let (answer, answers) = channel();
+        self.tell(|| Message::Share(answer.clone()));
+        drop(answer);
+        Inherited { sockets: answers.into_iter().flatten().collect() }
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Report {
+        Report::of(&self.shared.table.load())
+    }
+
+    /// Whether every worker runs; else what the one that does not said last.
+    pub fn alive(&self) -> std::result::Result<(), String> {
+        let panics = self.shared.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        if panics.is_empty() {
+            Ok(())
+        } else {
+            Err(panics.join("; "))
+        }
+    }
+
+    fn tell(&self, message: impl Fn() -> Message) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(message()));
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Run a worker to its end. One that panics takes its connections with it and nothing else: its sockets close, so that
+/// the kernel gives new clients to its siblings.
+fn guarded(number: usize, mut worker: Worker, shared: &Shared, mailbox: &Mailbox) {
+    let result = catch_unwind(AssertUnwindSafe(move || worker.run()));
+    mailbox.close();
+    if let Err(payload) = result {
+        let said = payload
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no words".to_owned());
+        let text = format!("worker {number} of the relay panicked ({said}); restart kproxy to have it back");
+        shared.panics.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The CPUs a thread may run on, and how many descriptors the process may hold.
+
+use std::io;
+
+use super::check;
+
+/// The numbers of the CPUs the calling thread may run on.
+pub fn allowed_processors() -> io::Result<Vec<usize>> {
+    // SAFETY: cpu_set_t is plain integers; all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the size given; 0 is the calling thread.
+    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) })?;
+    // SAFETY: the set has been filled and the number is below its size.
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|&number| unsafe { libc::CPU_ISSET(number, &set) }).collect())
+}
+
+/// Have the calling thread run on one CPU only.
+pub fn pin(processor: usize) -> io::Result<()> {
+    // SAFETY: cpu_set_t is plain integers; all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: CPU_SET leaves the set alone where the number is beyond its size.
+    unsafe { libc::CPU_SET(processor, &mut set) };
+    // SAFETY: the pointer is to a local of the size given; 0 is the calling thread.
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })
+}
+
+/// Raise the number of descriptors the process may hold to what it may raise it to.
+pub fn raise_descriptors() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a local of the type getrlimit() fills.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer is to a live local; the kernel only reads.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+}
