@@ -5,10 +5,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from kproxy.config.effective import Effective
+from kproxy.daemon.modes import OPENERS, Part, open_part, opened
 from kproxy.dataplanes import upstream
-from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
+from kproxy.dataplanes.contract import Dataplane
 from kproxy.table.errors import KernelError
-from kproxy.table.terms import Family
+from kproxy.table.terms import Family, Mode
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,16 +27,9 @@ def main(arguments: Sequence[str]) -> int:
 def clean() -> int:
     """Take everything out and say what was done; 1 when something is left."""
     errors: list[KernelError] = []
-    for family in Family:
-        dataplane = NftablesDataplane(family)
-        try:
-            dataplane.remove()
-        except KernelError as error:
-            errors.append(error)
-        else:
-            print(f"nftables {family}: no rule of kproxy is left")
-        finally:
-            dataplane.close()
+    for part in OPENERS:
+        with opened(open_part(part, Effective(mode=Mode.NFTABLES), Family)) as dataplanes:
+            errors += _remove(part, dataplanes)
     removal = upstream.remove()
     for words in removal.done:
         print(words)
@@ -44,3 +39,15 @@ def clean() -> int:
     for failure in errors:
         print(f"kproxy cleanup: {failure}", file=sys.stderr)
     return 1 if errors else 0
+
+
+def _remove(part: Part, dataplanes: Sequence[Dataplane]) -> list[KernelError]:
+    errors = []
+    for dataplane in dataplanes:
+        try:
+            dataplane.remove()
+        except KernelError as error:
+            errors.append(error)
+        else:
+            print(f"{part} {dataplane.family}: no rule of kproxy is left")
+    return errors

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kproxy.cli.offline import resolve
 from kproxy.config.loading import load
-from kproxy.daemon.modes import choose_mode, nothing_committed, open_dataplanes
+from kproxy.daemon.modes import choose_mode, open_dataplanes, opened
 from kproxy.daemon.process import families
 from kproxy.table.routing_table import Changes, RouteChange, RoutingTable
 from kproxy.table.terms import Family
@@ -30,12 +30,12 @@ def main(arguments: Sequence[str]) -> int:
     if note:
         print(f"# {note}")
     router = resolve(start)
-    for dataplane in open_dataplanes(router.settings, own, count_bytes=start.config.kproxy.count_bytes):
-        committed = nothing_committed() if given.from_scratch else dataplane.read_back()
-        transaction = dataplane.compile(committed, changes_from_nothing(router.table, dataplane.family))
-        print(f"# {dataplane.mode} {dataplane.family}: {transaction.operations} operations")
-        sys.stdout.write(str(transaction))
-        dataplane.close()
+    with opened(open_dataplanes(router.settings, own)) as dataplanes:
+        for dataplane in dataplanes:
+            committed = dataplane.empty() if given.from_scratch else dataplane.read_back()
+            transaction = dataplane.compile(committed, changes_from_nothing(router.table, dataplane.family))
+            print(f"# {dataplane.mode} {dataplane.family}: {transaction.operations} operations")
+            sys.stdout.write(str(transaction))
     return 0
 
 

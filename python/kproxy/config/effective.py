@@ -44,6 +44,7 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     localhost_node_ports: bool = False
     bind_address: str = "0.0.0.0"
     external_ips: bool = True  # gate AllowServiceExternalIPs
+    count_bytes: bool = False
 
 
 def effective(config: KubeProxyConfiguration) -> Effective:
@@ -65,4 +66,5 @@ def effective(config: KubeProxyConfiguration) -> Effective:
         localhost_node_ports=mode is Mode.IPTABLES and config.iptables.localhost_node_ports is not False,
         bind_address=config.bind_address,
         external_ips=feature_gates.enabled(config.feature_gates, "AllowServiceExternalIPs"),
+        count_bytes=config.kproxy.count_bytes,
     )

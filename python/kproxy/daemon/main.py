@@ -57,7 +57,7 @@ async def run(start: Start) -> None:
     api, sources, close = _sources(start, metrics)
     outside = Outside(
         sources=sources,
-        dataplanes=open_dataplanes(effective(start.config), families, count_bytes=start.config.kproxy.count_bytes),
+        dataplanes=open_dataplanes(effective(start.config), families),
         api=api,
         flows=_flow_door(),
         close=close,

@@ -1,18 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which dataplane serves a mode, and which mode serves where none is configured."""
+"""Which dataplanes serve a mode, and which mode serves where none is configured.
 
-from collections.abc import Iterable
-from typing import Final
+A mode is made of *parts*: dataplanes that are opened together, one or more a family. Most modes are one part. Two modes that
+share a part keep it over a switch from one to the other, so no two parts share a name in the kernel. The modules of a part
+are loaded when it is opened: nobody pays for a mode that is not used.
+"""
 
-from kproxy.config.effective import Effective
+import contextlib
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from kproxy.config.effective import Effective, effective
 from kproxy.config.loading import Start, complete
-from kproxy.dataplanes.contract import Committed, Dataplane
-from kproxy.dataplanes.nftables.committed import Committed as NftCommitted
-from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
+from kproxy.dataplanes.contract import Dataplane
 from kproxy.table.errors import Unsupported
 from kproxy.table.terms import Family, Mode
 
-BUILT: Final = (Mode.NFTABLES,)
+
+class Part(enum.StrEnum):
+    """What is opened together."""
+
+    NFTABLES = "nftables"
+
+
+Opener: TypeAlias = Callable[[Effective, Sequence[Family]], list[Dataplane]]
+
+
+def _nftables(settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
+    from kproxy.dataplanes.nftables.dataplane import NftablesDataplane  # noqa: PLC0415 - only where it is used
+
+    bit, count_bytes = settings.masquerade_bit, settings.count_bytes
+    return [NftablesDataplane(family, masquerade_bit=bit, count_bytes=count_bytes) for family in families]
+
+
+OPENERS: Final[Mapping[Part, Opener]] = {
+    Part.NFTABLES: _nftables,
+}
+MODES: Final[Mapping[Mode, tuple[Part, ...]]] = {
+    Mode.NFTABLES: (Part.NFTABLES,),
+}
+
+
+def parts_of(settings: Effective) -> tuple[Part, ...]:
+    """Return the parts that serve with these settings. Raises Unsupported for a mode that is not built.
+
+    Whether a part is wanted is decided here alone; asked to open one, ``open_part`` does.
+    """
+    if settings.mode not in MODES:
+        built = " or ".join(MODES)
+        raise Unsupported(f"mode {settings.mode} is not built into this kproxy yet: set mode (--proxy-mode) to {built}")
+    return MODES[settings.mode]
+
+
+def open_part(part: Part, settings: Effective, families: Iterable[Family]) -> list[Dataplane]:
+    """Open the dataplanes of one part."""
+    return OPENERS[part](settings, tuple(families))
+
+
+def open_dataplanes(settings: Effective, families: Iterable[Family]) -> list[Dataplane]:
+    """Open all dataplanes of a mode. Raises Unsupported for a mode that is not built."""
+    families = tuple(families)
+    return [dataplane for part in parts_of(settings) for dataplane in open_part(part, settings, families)]
+
+
+@contextlib.contextmanager
+def opened(dataplanes: Sequence[Dataplane]) -> Iterator[Sequence[Dataplane]]:
+    """Close dataplanes at the end of a block."""
+    try:
+        yield dataplanes
+    finally:
+        for dataplane in dataplanes:
+            dataplane.close()
+
+
+def probe(settings: Effective, families: Iterable[Family]) -> None:
+    """See whether a mode can serve here; nothing is changed. Raises KernelError with the mend when it cannot."""
+    with opened(open_dataplanes(settings, families)) as dataplanes:
+        for dataplane in dataplanes:
+            dataplane.probe()
+
+
 DEFAULTED: Final = "mode is not configured, so nftables is used, which works here: set mode to make the choice explicit. "
 PRIMARY_ONLY: Final = (
     "In nftables mode NodePorts answer on the node's primary addresses only, where kube-proxy's iptables mode answers on "
@@ -24,43 +92,34 @@ AS_NAMED: Final = (
 )
 
 
-def open_dataplanes(settings: Effective, families: Iterable[Family], *, count_bytes: bool = False) -> list[Dataplane]:
-    """Open a dataplane for each family. Raises Unsupported for a mode that is not built."""
-    if settings.mode not in BUILT:
-        raise Unsupported(
-            f"mode {settings.mode} is not built into this kproxy yet: set mode (--proxy-mode) to {' or '.join(BUILT)}"
-        )
-    return [
-        NftablesDataplane(family, masquerade_bit=settings.masquerade_bit, count_bytes=count_bytes) for family in families
-    ]
-
-
-def nothing_committed() -> Committed:
-    """Return what a kernel holds that has never met us."""
-    return NftCommitted()
-
-
-def choose_mode(start: Start, families: Iterable[Family]) -> tuple[Start, str]:
+def choose_mode(start: Start, families: Sequence[Family]) -> tuple[Start, str]:
     """Complete the start for this machine. Returns with it a sentence on a mode that nobody chose, else nothing.
 
     Raises KernelError when the mode that is to serve cannot, with the mend.
     """
-    configured = start.config.mode
-    if configured not in ("", Mode.NFTABLES):
-        return complete(start, nftables_works=True), ""
+    completed = complete(start, nftables_works=True)
     try:
-        for family in families:
-            dataplane = NftablesDataplane(family)
-            try:
-                dataplane.probe()
-            finally:
-                dataplane.close()
+        probe(effective(completed.config), families)
     except Unsupported as error:
-        if configured:
+        if start.config.mode:
             raise
+        return _instead(start, families, error)
+    if start.config.mode:
+        return completed, ""
+    return completed, DEFAULTED + (AS_NAMED if start.config.node_port_addresses else PRIMARY_ONLY)
+
+
+def _instead(start: Start, families: Sequence[Family], why: Unsupported) -> tuple[Start, str]:
+    """Choose iptables, where nobody chose and nftables does not work."""
+    completed = complete(start, nftables_works=False)
+    try:
+        probe(effective(completed.config), families)
+    except Unsupported as error:
         raise Unsupported(
-            f"mode is not configured; nftables does not work here ({error}), and mode iptables, which would be used then, "
-            "is not built into this kproxy yet: mend the former"
-        ) from error
-    note = DEFAULTED + (AS_NAMED if start.config.node_port_addresses else PRIMARY_ONLY)
-    return complete(start, nftables_works=True), "" if configured else note
+            f"mode is not configured; nftables does not work here ({why}), and neither does iptables, which is used then "
+            f"({error}): mend one of them"
+        ) from why
+    return completed, (
+        f"mode is not configured, and nftables does not work here ({why}), so iptables is used: set mode to make the choice "
+        "explicit"
+    )

@@ -82,7 +82,8 @@ class Difference(msgspec.Struct, frozen=True):
 class Dataplane(Protocol):
     """One mode in one family. All methods block for as long as the kernel takes and may run in a worker thread.
 
-    Calls never overlap. Errors that are not the transaction's fault are KernelErrors.
+    Calls never overlap. Errors that are not the transaction's fault are KernelErrors. Making one changes nothing and asks
+    for no tool: what is missing, ``probe`` says.
     """
 
     mode: Mode
@@ -90,6 +91,12 @@ class Dataplane(Protocol):
 
     def probe(self) -> None:
         """Raise Unsupported or PermissionDenied with the mend, before anything is changed."""
+
+    def found(self) -> bool:
+        """Tell whether the kernel holds anything that ``remove`` would take out, be it of an earlier process. Cheap."""
+
+    def empty(self) -> Committed:
+        """Return what a kernel holds that has never met us."""
 
     def read_back(self) -> Committed:
         """Read what of ours the kernel holds: nothing, at first."""
@@ -111,6 +118,13 @@ class Dataplane(Protocol):
 
     def foreign_changes(self) -> bool:
         """Tell whether somebody else has changed or destroyed something of ours since the last call. Cheap."""
+
+    def retire(self) -> bool:
+        """Take no new connections any more; what the established ones need stays. True once none depends on us.
+
+        Asked again and again until it is True; ``remove`` follows. A dataplane that has retired may be wanted back: then it
+        is read back and committed to, as at a start.
+        """
 
     def remove(self) -> None:
         """Take everything of ours out of the kernel."""

@@ -66,8 +66,10 @@ class FakeKernel:
     """The state that outlives a dataplane, and the handles a test turns.
 
     Attributes a test may read: ``committed``; ``transactions`` (the text of each that was taken); ``lingering`` (deletions
-    that wait for packets in flight); ``settled`` (how often they were sent). To set: ``frontends``, ``endpoints`` and
-    ``refused`` are the counters; ``unsupported`` and ``failure`` are raised by ``probe`` and by the next ``commit``.
+    that wait for packets in flight); ``settled`` (how often they were sent); ``retiring`` (nothing is in force any more, but
+    established connections are served). To set: ``frontends``, ``endpoints`` and ``refused`` are the counters;
+    ``unsupported`` and ``failure`` are raised by ``probe`` and by the next ``commit``; ``established`` connections depend on
+    the dataplane.
     """
 
     def __init__(self) -> None:
@@ -81,6 +83,8 @@ class FakeKernel:
         self.unsupported: KernelError | None = None
         self.failure: KernelError | None = None
         self.foreign = False
+        self.established = 0
+        self.retiring = False
         self._refused_keys: dict[RouteKey, int] = {}
         self._refuse_all = 0
         self._words = ""
@@ -143,6 +147,14 @@ class FakeDataplane:
         if self.kernel.unsupported:
             raise self.kernel.unsupported
 
+    def found(self) -> bool:
+        """Tell whether anything was committed and not removed."""
+        return self.kernel.retiring or self.kernel.committed != FakeCommitted()
+
+    def empty(self) -> FakeCommitted:
+        """Return what a new fake kernel holds."""
+        return FakeCommitted()
+
     def read_back(self) -> FakeCommitted:
         """Return what the fake kernel holds."""
         return self.kernel.committed
@@ -188,6 +200,7 @@ class FakeDataplane:
         if transaction.steps:
             kernel.transactions.append(str(transaction))
         kernel.committed = transaction.result
+        kernel.retiring = False
         kernel.lingering = {step.key for step in transaction.steps if step.key}
         return Applied(transaction.result, self._limits(transaction))
 
@@ -234,9 +247,16 @@ class FakeDataplane:
         foreign, self.kernel.foreign = self.kernel.foreign, False
         return foreign
 
+    def retire(self) -> bool:
+        """Put nothing in force any more; done when the test says that no connection is left."""
+        self.kernel.retiring = self.found()
+        self.kernel.committed = FakeCommitted()
+        return not self.kernel.established
+
     def remove(self) -> None:
         """Empty the fake kernel."""
         self.kernel.committed = FakeCommitted()
+        self.kernel.retiring = False
         self.kernel.lingering = set()
 
     def close(self) -> None:

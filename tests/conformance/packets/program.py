@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put a table into the kernel through a mode's real dataplanes, one a family, and take it out again."""
+"""Put a table into the kernel through a mode's real dataplanes and take it out again."""
 
 import contextlib
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
+from kproxy.daemon import modes
 from kproxy.dataplanes.contract import Applied, Dataplane
-from kproxy.dataplanes.nftables.dataplane import NftablesDataplane
 from kproxy.routing.diff import changes_from_nothing
 from kproxy.routing.settings import Settings
-from kproxy.table.errors import KernelError, Unsupported
+from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes, RoutingTable
-from kproxy.table.terms import Family, Mode
+from kproxy.table.terms import Family
 
-BUILT: Final[Mapping[Mode, Callable[..., Dataplane]]] = {Mode.NFTABLES: NftablesDataplane}
 BYSTANDER: Final = (
     "table inet bystander {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
 )
 
 
 def open_dataplanes(settings: Settings) -> list[Dataplane]:
-    """Open a mode's dataplanes, one a family, as configured. Raises Unsupported for a mode that does not exist yet."""
-    if settings.mode not in BUILT:
-        raise Unsupported(f"mode {settings.mode} is not built yet")
-    return [BUILT[settings.mode](family, masquerade_bit=settings.masquerade_bit) for family in Family]
+    """Open a mode's dataplanes as the daemon would. Raises Unsupported for a mode that does not exist yet."""
+    return modes.open_dataplanes(settings, Family)
 
 
 def apply(plane: Dataplane, changes: Changes) -> None:

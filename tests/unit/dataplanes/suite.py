@@ -177,11 +177,44 @@ class Suite:
         assert isinstance(answer, Applied)
         assert set(answer.limits) == {web.key}
 
-    def test_remove_leaves_nothing(self, opened: Dataplane, one: RoutingTable) -> None:
-        """After ``remove`` the kernel holds nothing of ours, and one can begin anew."""
+    def test_remove_leaves_nothing(self, opened: Dataplane, reopened: Callable[[], Dataplane], one: RoutingTable) -> None:
+        """After ``remove`` the kernel holds nothing of ours, and one can begin anew; whoever asks is told so."""
+        assert not opened.found()
         applied(opened, opened.read_back(), None, one)
+        assert opened.found()
+        assert reopened().found()
         opened.remove()
         empty = opened.read_back()
 
+        assert not opened.found()
         assert list(opened.verify(empty, one)) != []
-        applied(opened, empty, None, one)
+        assert str(opened.compile(empty, changes(None, one))) == str(opened.compile(opened.empty(), changes(None, one)))
+        applied(opened, opened.read_back(), None, one)
+
+    def test_who_has_retired_may_be_wanted_back(self, opened: Dataplane, one: RoutingTable) -> None:
+        """Retired, nothing is in force any more though something is left; committing puts it in force again."""
+        committed = applied(opened, opened.read_back(), None, one)
+        assert opened.retire()
+        assert opened.retire()
+        assert opened.found()
+        committed = opened.read_back()
+        assert list(opened.verify(committed, one)) != []
+        committed = applied(opened, committed, None, one)
+
+        assert list(opened.verify(opened.read_back(), one)) == []
+        assert opened.retire()
+        opened.remove()
+        assert not opened.found()
+
+    def test_a_restart_finds_the_retired(
+        self, opened: Dataplane, reopened: Callable[[], Dataplane], one: RoutingTable
+    ) -> None:
+        """A process that was killed before it could remove leaves what the next one can."""
+        applied(opened, opened.read_back(), None, one)
+        opened.retire()
+        second = reopened()
+
+        assert second.found()
+        assert second.retire()
+        second.remove()
+        assert not second.found()

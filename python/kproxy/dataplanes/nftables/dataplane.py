@@ -20,6 +20,7 @@ from kproxy.dataplanes.nftables.verify import differences
 from kproxy.dataplanes.nftables.watch import Watch
 from kproxy.kernel.nfnl import NUMBERS
 from kproxy.kernel.nft import Nft, NftRefused
+from kproxy.kernel.nft_rules import read_rules
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes, RoutingTable
 from kproxy.table.terms import Family, Mode
@@ -66,6 +67,14 @@ class NftablesDataplane:
     def probe(self) -> None:
         """Raise Unsupported or PermissionDenied with the mend, before anything is changed."""
         probe(self.family, self.options, self._nft)
+
+    def found(self) -> bool:
+        """Tell whether one of our tables is there. Raises KernelError."""
+        return bool(self._tables())
+
+    def empty(self) -> Committed:
+        """Return what a kernel holds that has no table of ours."""
+        return Committed()
 
     def read_back(self) -> Committed:
         """Read what of ours the kernel holds. Raises KernelError."""
@@ -168,17 +177,37 @@ class NftablesDataplane:
         news, self._is_news, self._is_stale = self._is_news or self._is_stale, False, False
         return news
 
+    def retire(self) -> bool:
+        """Take the rules out of the chains that see a new connection first. Raises KernelError.
+
+        The kernel goes on translating established connections by itself as long as there are nat chains at its hooks, whose
+        ever: ours stay until ``remove``, and with them what a first packet on its way through meets in postrouting.
+        """
+        self._committer.forget()
+        for table in self._tables():
+            present = read_rules(NUMBERS[self.family], table).chains
+            self._nft.apply(
+                "".join(f"flush chain {self._words} {table} {name}\n" for name in layout.ENTRANCES if name in present)
+            )
+        return True
+
     def remove(self) -> None:
         """Delete our tables. Raises KernelError."""
         self._committer.forget()
-        family = layout.WORDS[self.family].ip
-        for name in (layout.TABLE, layout.SPARE_TABLE):
-            try:
-                if self._socket.has_table(NUMBERS[self.family], name):
-                    self._nft.apply(f"delete table {family} {name}\n")
-            except _core.NetlinkError as error:
-                raise KernelError(f"table {name} cannot be looked for: {error.strerror}") from error
+        for table in self._tables():
+            self._nft.apply(f"delete table {self._words} {table}\n")
         self._committed = Committed()
+
+    @property
+    def _words(self) -> str:
+        return layout.WORDS[self.family].ip
+
+    def _tables(self) -> list[str]:
+        """Name those of our tables that are there."""
+        try:
+            return [name for name in layout.TABLES if self._socket.has_table(NUMBERS[self.family], name)]
+        except _core.NetlinkError as error:
+            raise KernelError(f"our tables cannot be looked for: {error.strerror}") from error
 
     def _look(self) -> bool:
         """Tell whether others have changed the table since it was read."""

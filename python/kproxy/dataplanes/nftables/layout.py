@@ -25,6 +25,7 @@ from kproxy.table.terms import Family
 VERSION: Final = 1  # of the layout: another number in the kernel means another program's (or another age's) table
 TABLE: Final = "kproxy"
 SPARE_TABLE: Final = "kproxy-spare"  # taken while TABLE holds another layout, which goes once ours is committed
+TABLES: Final = (TABLE, SPARE_TABLE)
 
 DEFAULT_MASQUERADE_BIT: Final = 14  # 0x4000, as kube-proxy
 DEFAULT_AFFINITY_SIZE: Final = 65_536
@@ -173,6 +174,9 @@ def _balance(words: Words, kind: Kind, scope: Scope) -> str:
     if scope is Scope.ALL:  # the scratch still holds the shape, whose low half is the balancer code
         return f"meta priority & 0:ffff vmap @{kind.balancers(scope)}"
     return f"meta priority set {words.frontend(kind)} map @{kind.locals} meta priority vmap @{kind.balancers(scope)}"
+
+
+ENTRANCES: Final = ("prerouting-guard", "prerouting", "output-guard", "output")  # where a new connection comes in
 
 
 def base_chains(words: Words, options: Options) -> Iterator[tuple[str, str, tuple[str, ...]]]:

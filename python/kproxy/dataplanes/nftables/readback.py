@@ -45,10 +45,10 @@ class Reader:
 
     def read(self) -> Committed:
         """Return what is committed: nothing if the table is missing, all anew if it is another's. Raises KernelError."""
-        present = [name for name in (layout.TABLE, layout.SPARE_TABLE) if self._socket.has_table(self._number, name)]
+        present = [name for name in layout.TABLES if self._socket.has_table(self._number, name)]
         ours = next((name for name in present if self._version(name) == layout.VERSION), None)
         if ours is None:
-            free = [name for name in (layout.TABLE, layout.SPARE_TABLE) if name not in present]
+            free = [name for name in layout.TABLES if name not in present]
             return Committed(table=free[0] if free else layout.TABLE, obsolete=tuple(present))
         try:
             found = Found(self._elements(ours))
