@@ -19,11 +19,19 @@ use std::fmt;
 
 use xxhash_rust::xxh64::xxh64;
 
+use crate::hash::mix;
+
 /// Table sizes to choose from: primes just below powers of two, as Cilium has them.
 pub const SIZES: [usize; 10] = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131_071];
 
 /// Slots an endpoint should have: no endpoint then gets more than 1 % above its share.
 const SLOTS_PER_ENDPOINT: usize = 100;
+
+/// Hashes tried in search of a usable endpoint before the slots are searched.
+const PROBES: u64 = 16;
+
+/// Keeps a probe's hash apart from its client's.
+const PROBE_SEED: u64 = 0x5851_f42d_4c95_7f2d;
 
 const FREE: u32 = u32::MAX;
 
@@ -99,9 +107,29 @@ impl Table {
     /// The endpoint for a 64-bit hash; None if nobody is usable.
     #[inline]
     pub fn pick(&self, hash: u64) -> Option<u32> {
+        self.slots.get(self.slot(hash)).copied()
+    }
+
+    /// The endpoint for a hash, or where the hash of that hash leads when it is not usable; None if nobody is.
+    ///
+    /// Hashing again shares what an unusable endpoint would have evenly among the others; the next slot would not, because
+    /// endpoints follow each other in a pattern. When it is usable again its clients are back.
+    pub fn pick_among(&self, mut hash: u64, usable: impl Fn(u32) -> bool) -> Option<u32> {
+        for probe in 0..PROBES {
+            let endpoint = self.pick(hash)?;
+            if usable(endpoint) {
+                return Some(endpoint);
+            }
+            hash = mix(hash, PROBE_SEED + probe);
+        }
+        let (before, after) = self.slots.split_at(self.slot(hash));
+        after.iter().chain(before).copied().find(|&endpoint| usable(endpoint))
+    }
+
+    #[inline]
+    fn slot(&self, hash: u64) -> usize {
         // Scales the hash to the table's size by multiplication: a modulo would cost more than the rest.
-        let slot = (u128::from(hash) * self.slots.len() as u128) >> 64;
-        self.slots.get(slot as usize).copied()
+        ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
     }
 
     /// How often each of `endpoints` endpoints is picked by the hashes of the numbers below `keys`.

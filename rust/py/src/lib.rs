@@ -14,6 +14,7 @@ mod flow_rules;
 mod maglev;
 mod nft_monitor;
 mod nft_socket;
+mod rendezvous;
 
 use pyo3::prelude::*;
 
@@ -38,6 +39,8 @@ mod _core {
     use crate::nft_monitor::NftMonitor;
     #[pymodule_export]
     use crate::nft_socket::NftSocket;
+    #[pymodule_export]
+    use crate::rendezvous::Rendezvous;
 
     /// What this core was built as: its version, profile and architecture.
     #[pyfunction]

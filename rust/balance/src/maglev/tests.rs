@@ -162,6 +162,22 @@ fn picks_reach_the_first_and_the_last_slot() {
 }
 
 #[test]
+fn what_an_unusable_endpoint_had_is_shared_among_the_others() {
+    let table = even(5, 0);
+    let mut picks = [0_usize; 5];
+    for key in 0..100_000_u64 {
+        let hash = xxh64(&key.to_le_bytes(), 0);
+        let pick = table.pick_among(hash, |endpoint| endpoint != 2).unwrap();
+        assert!(table.pick(hash) == Some(2) || table.pick(hash) == Some(pick));
+        picks[pick as usize] += 1;
+    }
+    assert_eq!(picks[2], 0);
+    assert!([0, 1, 3, 4].into_iter().all(|at| picks[at].abs_diff(25_000) < 2_500), "{picks:?}");
+    assert_eq!(table.pick_among(u64::MAX, |_| false), None);
+    assert_eq!(build(&endpoints(1), &[0], 0).pick_among(7, |_| true), None);
+}
+
+#[test]
 fn sizes_leave_a_hundred_slots_an_endpoint() {
     assert_eq!(
         [size(0), size(2), size(3), size(10), size(100), size(655), size(1310), size(5000)],
