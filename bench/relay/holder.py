@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Holds connections that say nothing: ``accept PORT`` serves them, ``dial ADDRESS PORT COUNT`` opens them.
+
+The dialler prints a line once all are open and lets them go when its input ends.
+"""
+
+import resource
+import selectors
+import socket
+import sys
+
+
+def accept(port: int) -> None:
+    """Accept for good and close what its peer has closed."""
+    selector = selectors.DefaultSelector()
+    server = socket.create_server(("0.0.0.0", port), backlog=65_535)
+    selector.register(server, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is server:
+                connection, _ = server.accept()
+                selector.register(connection, selectors.EVENT_READ)
+            else:
+                _answer(selector, key.fileobj)
+
+
+def _answer(selector: selectors.BaseSelector, connection: object) -> None:
+    assert isinstance(connection, socket.socket)
+    words = connection.recv(64)
+    if words:
+        connection.sendall(words)
+    else:
+        selector.unregister(connection)
+        connection.close()
+
+
+def dial(address: str, port: int, count: int) -> None:
+    """Open connections, have each carry one exchange, and hold them until the input ends."""
+    held = []
+    for _ in range(count):
+        connection = socket.create_connection((address, port), timeout=10)
+        connection.sendall(b"once")
+        assert connection.recv(64) == b"once"
+        held.append(connection)
+    print("open", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if sys.argv[1] == "accept":
+        accept(int(sys.argv[2]))
+    else:
+        dial(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
