@@ -61,7 +61,7 @@ def settings_of(case: Case, mode: Mode) -> Settings:
         bridge_interface=detect.get("bridgeInterface", ""),
         interface_name_prefix=detect.get("interfaceNamePrefix", ""),
         node_port_addresses=tuple(config.get("nodePortAddresses") or ()),
-        localhost_node_ports=mode is Mode.IPTABLES and localhost is not False,
+        localhost_node_ports=localhost is not False,
         bind_address=config.get("bindAddress") or "0.0.0.0",
     )
 

@@ -27,8 +27,8 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     """One node's settings, free of sections and of defaults.
 
     ``cluster_cidrs``, ``node_port_addresses``, ``detect_local_mode`` and the two names are as configured: what they come
-    to on this node is for ``node_ports`` and ``local_detection``. ``localhost_node_ports``: NodePorts answer on
-    127.0.0.0/8, as far as ``node_port_addresses`` covers it.
+    to on this node is for ``node_ports`` and ``local_detection``. ``localhost_node_ports``: NodePorts may answer
+    on loopback addresses, as far as ``node_port_addresses`` covers them.
     """
 
     mode: Mode
@@ -63,7 +63,7 @@ def effective(config: KubeProxyConfiguration) -> Effective:
         bridge_interface=config.detect_local.bridge_interface,
         interface_name_prefix=config.detect_local.interface_name_prefix,
         node_port_addresses=config.node_port_addresses,
-        localhost_node_ports=mode is Mode.IPTABLES and config.iptables.localhost_node_ports is not False,
+        localhost_node_ports=config.iptables.localhost_node_ports is not False,
         bind_address=config.bind_address,
         external_ips=feature_gates.enabled(config.feature_gates, "AllowServiceExternalIPs"),
         count_bytes=config.kproxy.count_bytes,

@@ -24,7 +24,7 @@ KEYWORDS: Final[dict[str, tuple[str, ...]]] = {
     LOCALHOST: ("127.0.0.0/8", "::1/128"),
     ALL: ("0.0.0.0/0", "::/0"),
 }
-_LOOPBACK: Final = parse_network("127.0.0.0/8")
+LOOPBACKS: Final = {Family.IPV4: parse_network("127.0.0.0/8"), Family.IPV6: parse_network("::1/128")}
 
 
 class NodePortRanges(msgspec.Struct, frozen=True):
@@ -43,7 +43,14 @@ class NodePortRanges(msgspec.Struct, frozen=True):
     @property
     def covers_ipv4_loopback(self) -> bool:
         """Tell whether any IPv4 loopback address is covered, in whole or in part. Never so in IPv6."""
-        return any(prefix.version == 4 and prefix.overlaps(_LOOPBACK) for prefix in map(parse_network, self.prefixes))
+        loopback = LOOPBACKS[Family.IPV4]
+        return any(prefix.version == 4 and prefix.overlaps(loopback) for prefix in map(parse_network, self.prefixes))
+
+    def names_loopback(self, family: Family) -> bool:
+        """Tell whether a prefix of loopback addresses is among them: not one that happens to hold them, as 0.0.0.0/0."""
+        loopback = LOOPBACKS[family]
+        own = (prefix for prefix in map(parse_network, self.prefixes) if prefix.version == loopback.version)
+        return any(prefix.network_address in loopback and prefix.prefixlen >= loopback.prefixlen for prefix in own)
 
 
 def node_port_ranges(configured: Iterable[str], node_ips: Mapping[Family, str]) -> dict[Family, NodePortRanges]:
@@ -62,5 +69,5 @@ def node_port_ranges(configured: Iterable[str], node_ips: Mapping[Family, str]) 
         zero = any(parse_network(prefix).prefixlen == 0 for prefix in own)
         every = zero or (not own and PRIMARY not in configured)
         everything = "0.0.0.0/0" if family is Family.IPV4 else "::/0"
-        ranges[family] = NodePortRanges(every=every, prefixes=(everything,) if every else own)
+        ranges[family] = NodePortRanges(every=every, prefixes=own or (everything,) if every else own)
     return ranges

@@ -6,11 +6,17 @@ Listing a table through ``nft`` 1.0.6 fetches every element of every set, even w
 """
 
 import zlib
+from collections.abc import Iterable
 
 import msgspec
 
 from kproxy._core import NetlinkError, NftSocket
 from kproxy.kernel.nfnl import refused
+
+
+def digest(parts: Iterable[str]) -> int:
+    """Return the number that stands for a text, such as a chain's rules as they were written."""
+    return zlib.crc32("\n".join(parts).encode())
 
 
 class Rules(msgspec.Struct, frozen=True):

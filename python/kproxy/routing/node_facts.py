@@ -96,19 +96,21 @@ def node_view(
 
 
 def _node_port_addresses(settings: Settings) -> tuple[str, ...]:
-    if settings.node_port_addresses or settings.mode is not Mode.NFTABLES:
+    if settings.node_port_addresses or settings.mode not in (Mode.NFTABLES, Mode.USERSPACE):
         return settings.node_port_addresses
     return ("primary",)
 
 
 def _node_ports(settings: Settings, family: Family, ranges: NodePortRanges, own: Sequence[str]) -> NodePortAddresses:
-    """Loopback is never among the addresses: in iptables mode IPv4's has its own verdicts, elsewhere it serves nothing."""
-    loopback = (
-        family is Family.IPV4
-        and settings.mode is Mode.IPTABLES
-        and settings.localhost_node_ports
-        and ranges.covers_ipv4_loopback
-    )
+    """Loopback is never among the addresses; it has verdicts of its own where it is served.
+
+    In iptables mode that is IPv4's, unless the configuration rules it out; elsewhere both families', if it asks for them.
+    """
+    if settings.mode is Mode.IPTABLES:
+        covered = family is Family.IPV4 and ranges.covers_ipv4_loopback
+    else:
+        covered = ranges.names_loopback(family)
+    loopback = settings.localhost_node_ports and covered
     if ranges.every:
         return NodePortAddresses(every=True, loopback=loopback)
     return NodePortAddresses(

@@ -215,11 +215,16 @@ def test_weights_are_shares_and_zero_takes_nothing() -> None:
         (Mode.IPTABLES, {"localhost_node_ports": True, "node_port_addresses": ("localhost",)}, True),
         (Mode.IPTABLES, {"localhost_node_ports": False}, False),
         (Mode.NFTABLES, {"localhost_node_ports": True, "node_port_addresses": ("all",)}, False),
+        (Mode.NFTABLES, {"localhost_node_ports": True, "node_port_addresses": ("all", "localhost")}, True),
+        (Mode.USERSPACE, {"localhost_node_ports": True, "node_port_addresses": ("127.0.0.1/32",)}, True),
+        (Mode.USERSPACE, {"localhost_node_ports": False, "node_port_addresses": ("localhost",)}, False),
+        (Mode.USERSPACE, {"localhost_node_ports": True}, False),
         (Mode.IPVS, {"localhost_node_ports": True}, False),
+        (Mode.IPVS, {"localhost_node_ports": True, "node_port_addresses": ("localhost",)}, True),
     ],
 )
-def test_loopback_node_ports_are_iptables_modes_own(mode: Mode, wishes: dict[str, object], answers: bool) -> None:
-    """Only iptables mode serves 127.0.0.1, over all endpoints whatever the policies, and only where the list covers it."""
+def test_loopback_node_ports(mode: Mode, wishes: dict[str, object], answers: bool) -> None:
+    """In iptables mode loopback serves where the list covers it, in others where it is named; policies do not matter."""
     router = routed(
         svc("web", "10.96.0.1", type="NodePort", externalTrafficPolicy="Local", ports=[port(80, node_port=30_001)]),
         eps("web", endpoint("10.1.0.1", on="node-2")),

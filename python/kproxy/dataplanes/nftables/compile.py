@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from kproxy.dataplanes.nftables import layout, slots
 from kproxy.dataplanes.nftables.committed import Committed, ElementKey, Found, Outcome, Record
-from kproxy.dataplanes.nftables.elements import Codec, number, read_number, slot
+from kproxy.dataplanes.nftables.elements import slot
 from kproxy.dataplanes.nftables.frontends import (
     Appearance,
     appearance,
@@ -26,6 +26,7 @@ from kproxy.dataplanes.nftables.shapes import Facts, scopes_wanted
 from kproxy.dataplanes.nftables.slots import Rearrangement, Slots
 from kproxy.dataplanes.nftables.structure import Structure
 from kproxy.dataplanes.nftables.transaction import NftTransaction, Stage, Target
+from kproxy.kernel.nft_elements import Codec, number, read_number
 from kproxy.table.endpoint import Endpoint
 from kproxy.table.route import Route, RouteKey
 from kproxy.table.routing_table import Changes

@@ -13,11 +13,11 @@ from kproxy import _core
 from kproxy.dataplanes.contract import Counters, Traffic
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed
-from kproxy.dataplanes.nftables.elements import Codec, Key, number, read_number
 from kproxy.dataplanes.nftables.frontends import kind_of
 from kproxy.dataplanes.nftables.layout import Kind, Options, Reason, Scope
 from kproxy.dataplanes.nftables.transaction import DELETE, Batch
 from kproxy.kernel.nfnl import NUMBERS
+from kproxy.kernel.nft_elements import Codec, Key, number, read_number
 from kproxy.table.errors import KernelError
 from kproxy.table.route import RouteKey
 from kproxy.table.terms import Family

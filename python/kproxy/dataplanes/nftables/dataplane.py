@@ -17,10 +17,10 @@ from kproxy.dataplanes.nftables.readback import Reader
 from kproxy.dataplanes.nftables.transaction import NftTransaction, Target
 from kproxy.dataplanes.nftables.upkeep import Use, make_ahead, sweep, take_chains
 from kproxy.dataplanes.nftables.verify import differences
-from kproxy.dataplanes.nftables.watch import Watch
 from kproxy.kernel.nfnl import NUMBERS
 from kproxy.kernel.nft import Nft, NftRefused
 from kproxy.kernel.nft_rules import read_rules
+from kproxy.kernel.nft_watch import Watch
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes, RoutingTable
 from kproxy.table.terms import Family, Mode

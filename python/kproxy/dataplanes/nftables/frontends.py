@@ -11,9 +11,9 @@ import msgspec
 
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import ElementKey, Record
-from kproxy.dataplanes.nftables.elements import Codec, number
 from kproxy.dataplanes.nftables.layout import Kind, Scope
 from kproxy.dataplanes.nftables.shapes import Balancer, Meeting, meeting
+from kproxy.kernel.nft_elements import Codec, number
 from kproxy.table.frontend import Frontend
 from kproxy.table.route import Route
 from kproxy.table.terms import FrontendKind, Role
@@ -69,7 +69,7 @@ def appearance(record: Record, codec: Codec, codes: dict[Scope, int]) -> Appeara
         role = frontend.role
         meets = meetings.get((role, kind))
         if meets is None:
-            meets = meetings[role, kind] = meeting(route.policy(role), kind, usable)
+            meets = meetings[role, kind] = meeting(route.policy(role), usable)
         name = codec.frontend(frontend)
         scopes = meets.scopes
         elements[kind.sets, name, None] = set_id

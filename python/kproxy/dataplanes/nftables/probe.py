@@ -42,7 +42,7 @@ def example(family: Family, options: Options) -> list[str]:
     facts = Facts(FamilyFacts(pods, NodePortAddresses(every=True)))
     structure = Structure(Committed(), f"{words.ip} {_TABLE}", words, options, facts)
     for kind in Kind:
-        structure.need_policy(kind, Meeting((3, 4, 5, 0)))
+        structure.need_policy(kind, Meeting((3, 4, 5)))
         for scope in Scope:
             for balancer in (Balancer(2), Balancer(2, affinity=10), Balancer(1021, hashed=True)):
                 structure.need_balancer(kind, scope, balancer)

@@ -14,13 +14,13 @@ from typing import Final, TypeVar
 from kproxy import _core
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed, ElementKey, Found
-from kproxy.dataplanes.nftables.elements import Codec, Schema, number, read_number, read_slot, slot
+from kproxy.dataplanes.nftables.elements import read_slot, slot
 from kproxy.dataplanes.nftables.layout import LOCAL_SET, WORDS, Kind, Scope
 from kproxy.dataplanes.nftables.shapes import Balancer
-from kproxy.dataplanes.nftables.structure import digest
 from kproxy.kernel.nfnl import NUMBERS
 from kproxy.kernel.nft import Nft
-from kproxy.kernel.nft_rules import read_rules
+from kproxy.kernel.nft_elements import Codec, Schema, number, read_number
+from kproxy.kernel.nft_rules import digest, read_rules
 from kproxy.table.errors import KernelError
 from kproxy.table.terms import Family
 

@@ -33,8 +33,11 @@ class Facts(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, node: NodeFacts, family: Family) -> "Facts":
-        """Pick what counts for one family."""
-        return cls(node.of(family), node.wrong_port, node.unallocated)
+        """Pick what counts for one family. Loopback addresses are served by another dataplane, where they are."""
+        facts = node.of(family)
+        if facts.nodeports.loopback:
+            facts = msgspec.structs.replace(facts, nodeports=msgspec.structs.replace(facts.nodeports, loopback=False))
+        return cls(facts, node.wrong_port, node.unallocated)
 
 
 class Balancer(msgspec.Struct, frozen=True):
@@ -70,23 +73,23 @@ class Balancer(msgspec.Struct, frozen=True):
 
 
 class Meeting(msgspec.Struct, frozen=True):
-    """What each class of client meets at a frontend, one digit each: pod, node, outside, loopback.
+    """What each class of client meets at a frontend, one octal digit each: pod, node, outside. Loopback is not ours.
 
     0 pass, 1 drop, 2 reject, 3 all, 4 all masqueraded, 5 local, 6 local masqueraded.
     """
 
-    digits: tuple[int, int, int, int]
+    digits: tuple[int, int, int]
 
     @property
     def code(self) -> int:
         """The high half of a shape."""
-        pod, node, outside, loopback = self.digits
-        return pod << 9 | node << 6 | outside << 3 | loopback
+        pod, node, outside = self.digits
+        return pod << 9 | node << 6 | outside << 3
 
     @classmethod
     def of_code(cls, code: int) -> "Meeting":
         """Read the high half of a shape."""
-        return cls((code >> 9 & 7, code >> 6 & 7, code >> 3 & 7, code & 7))
+        return cls((code >> 9 & 7, code >> 6 & 7, code >> 3 & 7))
 
     @property
     def scopes(self) -> frozenset[Scope]:
@@ -94,16 +97,16 @@ class Meeting(msgspec.Struct, frozen=True):
         return _SCOPES[self.digits]
 
     def __str__(self) -> str:
-        """Return the last part of its chain's name: ``all-allmasq-local-pass``."""
+        """Return the last part of its chain's name: ``all-allmasq-local``."""
         return "-".join(_WORDS[digit] for digit in self.digits)
 
 
 _WORDS: Final = ("pass", "drop", "reject", "all", "allmasq", "local", "localmasq")
-_CLIENTS: Final = (Client.POD, Client.NODE, Client.OUTSIDE, Client.LOOPBACK)
+_CLIENTS: Final = (Client.POD, Client.NODE, Client.OUTSIDE)
 
 
-class _Scopes(dict[tuple[int, int, int, int], frozenset[Scope]]):
-    def __missing__(self, digits: tuple[int, int, int, int]) -> frozenset[Scope]:
+class _Scopes(dict[tuple[int, int, int], frozenset[Scope]]):
+    def __missing__(self, digits: tuple[int, int, int]) -> frozenset[Scope]:
         found = frozenset(Scope.ALL if digit < 5 else Scope.LOCAL for digit in digits if digit > 2)
         self[digits] = found
         return found
@@ -122,10 +125,10 @@ def digit(verdict: Verdict, usable: frozenset[Scope]) -> int:
 
 
 @functools.lru_cache(maxsize=1024)  # clusters have a handful of policies
-def meeting(policy: Policy, kind: Kind, usable: frozenset[Scope]) -> Meeting:
-    """Return what the clients of a role's frontends meet; *loopback* counts for NodePorts only."""
-    pod, node, outside, loopback = (digit(policy.of(client), usable) for client in _CLIENTS)
-    return Meeting((pod, node, outside, loopback if kind is Kind.NODEPORT else 0))
+def meeting(policy: Policy, usable: frozenset[Scope]) -> Meeting:
+    """Return what the clients of a role's frontends meet. *Loopback* ones are passed: another dataplane serves them."""
+    pod, node, outside = (digit(policy.of(client), usable) for client in _CLIENTS)
+    return Meeting((pod, node, outside))
 
 
 def scopes_wanted(route: Route) -> frozenset[Scope]:
@@ -148,10 +151,8 @@ def _balanced(policy: Policy) -> frozenset[Scope]:
 
 def policy_chain(meeting: Meeting, kind: Kind, words: Words, options: Options, pods: PodTest | None) -> Rules:
     """Return the rules that tell the clients apart; the first that fits counts."""
-    pod, node, outside, loopback = (_consequence(digit, kind, options) for digit in meeting.digits)
+    pod, node, outside = (_consequence(digit, kind, options) for digit in meeting.digits)
     rules = []
-    if kind is Kind.NODEPORT and loopback != outside:
-        rules.append(f"{words.ip} daddr {words.loopback} {loopback}")
     if pods and not pod == node == outside:
         rules.append(f"{pod_match(pods, words)} {pod}")
     if node != outside:
@@ -213,8 +214,6 @@ def dispatch_chain(words: Words, facts: Facts) -> Rules:
     """Return the rules that recognise a frontend, a wrong port and an address nobody has."""
     nodeports = facts.family.nodeports
     matches: list[str] = []
-    if nodeports.loopback:
-        matches.append(f"{words.ip} daddr {words.loopback}")
     if nodeports.every:
         matches.append(f"{words.ip} daddr != {words.loopback} fib daddr type local")
     elif nodeports.addresses:

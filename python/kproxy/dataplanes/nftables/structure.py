@@ -5,13 +5,12 @@ Every piece of text may be sent again over what it made before: that is what rep
 has an element in ``about``, a digest of its rules, so that a restart knows which of them are as it would write them.
 """
 
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed
-from kproxy.dataplanes.nftables.elements import Schema, schemas
+from kproxy.dataplanes.nftables.elements import schemas
 from kproxy.dataplanes.nftables.layout import Kind, Options, Reason, Scope, Words
 from kproxy.dataplanes.nftables.shapes import (
     FIRST_SPECIAL,
@@ -23,19 +22,11 @@ from kproxy.dataplanes.nftables.shapes import (
     dispatch_chain,
     policy_chain,
 )
+from kproxy.kernel.nft_elements import Schema, number_text
+from kproxy.kernel.nft_rules import digest
 from kproxy.table.errors import KernelError
 
 AHEAD: Final = 16  # so many counts up and down have their chains made together
-
-
-def digest(parts: Iterable[str]) -> int:
-    """Return the number that stands for a text."""
-    return zlib.crc32("\n".join(parts).encode())
-
-
-def number_text(value: int) -> str:
-    """Print a number as the traffic class it is declared as."""
-    return f"{value >> 16:x}:{value & 0xFFFF:x}"
 
 
 def declarations(table: str, schemas: Mapping[str, Schema]) -> Iterator[str]:

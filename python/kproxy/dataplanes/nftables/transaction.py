@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from kproxy.dataplanes.nftables.committed import ElementKey, Outcome
-from kproxy.dataplanes.nftables.elements import Schema
 from kproxy.dataplanes.nftables.layout import WORDS
+from kproxy.kernel.nft_elements import Schema
 from kproxy.table.route import RouteKey
 from kproxy.table.terms import Family
 

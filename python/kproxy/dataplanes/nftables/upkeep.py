@@ -16,8 +16,10 @@ from kproxy.dataplanes.nftables.committed import Committed, Outcome
 from kproxy.dataplanes.nftables.frontends import balancer_of, kind_of, usable_scopes
 from kproxy.dataplanes.nftables.layout import WORDS, Kind, Options, Scope
 from kproxy.dataplanes.nftables.shapes import Balancer, Facts
-from kproxy.dataplanes.nftables.structure import AHEAD, Structure, digest, number_text
+from kproxy.dataplanes.nftables.structure import AHEAD, Structure
 from kproxy.dataplanes.nftables.transaction import Target
+from kproxy.kernel.nft_elements import number_text
+from kproxy.kernel.nft_rules import digest
 
 Use = tuple[Kind, Scope, Balancer]
 

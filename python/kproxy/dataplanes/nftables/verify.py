@@ -14,7 +14,6 @@ import msgspec
 from kproxy.dataplanes.contract import Difference
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed, ElementKey, Found, Record
-from kproxy.dataplanes.nftables.elements import Codec, read_number
 from kproxy.dataplanes.nftables.frontends import (
     appearance,
     balancer_of,
@@ -34,8 +33,9 @@ from kproxy.dataplanes.nftables.shapes import (
     scopes_wanted,
 )
 from kproxy.dataplanes.nftables.slots import maglev_keys, repeats
-from kproxy.dataplanes.nftables.structure import digest
 from kproxy.dataplanes.nftables.transaction import Target
+from kproxy.kernel.nft_elements import Codec, read_number
+from kproxy.kernel.nft_rules import digest
 from kproxy.table.endpoint import Endpoint
 from kproxy.table.frontend import Frontend
 from kproxy.table.route import Route, RouteKey
@@ -199,4 +199,4 @@ def _endpoints(route: Route, scope: Scope) -> tuple[Endpoint, ...]:
 
 def _met(route: Route, frontend: Frontend) -> Meeting:
     usable = frozenset(scope for scope in Scope if any(endpoint.weight for endpoint in _endpoints(route, scope)))
-    return meeting(route.policy(frontend.role), kind_of(frontend), usable)
+    return meeting(route.policy(frontend.role), usable)

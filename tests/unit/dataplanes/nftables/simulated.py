@@ -9,11 +9,12 @@ from typing import TypeAlias
 
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed
-from kproxy.dataplanes.nftables.elements import Codec, number, read_number, slot
+from kproxy.dataplanes.nftables.elements import slot
 from kproxy.dataplanes.nftables.frontends import kind_of
 from kproxy.dataplanes.nftables.layout import LOCAL_SET, Scope
 from kproxy.dataplanes.nftables.shapes import Balancer, Meeting
 from kproxy.dataplanes.nftables.transaction import ADD, Batch, NftTransaction
+from kproxy.kernel.nft_elements import Codec, number, read_number
 from kproxy.table.frontend import Frontend
 from kproxy.table.terms import Family
 

@@ -166,10 +166,10 @@ def test_a_table_in_print() -> None:
 
     assert len(ahead) > 4 * 16
     assert [line for line in elements if not line.startswith(("about", "refusals")) and line not in ahead] == [
-        "service-policies { 720:0 : goto service-policy-all-allmasq-allmasq-pass }",
+        "service-policies { 720:0 : goto service-policy-all-allmasq-allmasq }",
         "service-balancers-all { 0:8001 : goto service-all-2-affinity-20 }",
-        "nodeport-policies { 728:0 : goto nodeport-policy-all-allmasq-local-pass }",
-        "service-policies { 728:0 : goto service-policy-all-allmasq-local-pass }",
+        "nodeport-policies { 728:0 : goto nodeport-policy-all-allmasq-local }",
+        "service-policies { 728:0 : goto service-policy-all-allmasq-local }",
         "endpoints { 8000:0 : 10.244.0.1 . 8080, 8000:1 : 10.244.0.5 . 8080, 8000:2 : 10.244.0.1 . 8080 }",
         "slots { 0:2 . 0 : 8000:0, 0:2 . 1 : 8000:1, 0:3 . 0 : 8000:2 }",
         "service-sets { 10.96.0.1 . tcp . 80 : 0:2, 10.203.0.1 . tcp . 80 : 0:2 }",

@@ -8,10 +8,11 @@ import pytest
 
 from kproxy import _core
 from kproxy.dataplanes.nftables import layout
-from kproxy.dataplanes.nftables.elements import Codec, number, read_number, read_slot, schemas, slot
+from kproxy.dataplanes.nftables.elements import read_slot, schemas, slot
 from kproxy.dataplanes.nftables.layout import WORDS, Kind, Options
 from kproxy.dataplanes.nftables.structure import declarations
 from kproxy.kernel.nfnl import NUMBERS
+from kproxy.kernel.nft_elements import Codec, number, read_number
 from kproxy.lab.namespaces import private
 from kproxy.table.frontend import Frontend
 from kproxy.table.terms import Family, FrontendKind, Protocol
