@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The Services as workers see them: one snapshot, swapped as a whole, found by the address a client dialled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::stats::Meter;
+
+mod shards;
+
+use shards::Shards;
 
 /// What a port carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,7 +89,7 @@ pub struct Frontend {
 }
 
 /// One endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Names it in counters.
     pub key: String,
@@ -135,6 +139,11 @@ impl Live {
             Scope::Local => &self.local,
         }
     }
+
+    /// The endpoints of both scopes; one that is in both comes twice.
+    fn everybody(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.all.iter().chain(&self.local)
+    }
 }
 
 /// A frontend that was dialled.
@@ -149,8 +158,8 @@ pub struct Found {
 /// The snapshot.
 #[derive(Debug, Default, Clone)]
 pub struct Table {
-    services: HashMap<String, Arc<Live>>,
-    frontends: HashMap<(Protocol, Option<IpAddr>, u16), Found>,
+    services: Shards<String, Arc<Live>>,
+    frontends: Shards<(Protocol, Option<IpAddr>, u16), Found>,
 }
 
 impl Table {
@@ -189,26 +198,25 @@ impl Table {
 
     fn take(&mut self, key: &str) -> Option<Arc<Live>> {
         let old = self.services.remove(key)?;
-        self.frontends.retain(|_, found| found.live.service.key != key);
+        for Frontend { protocol, address, port, .. } in &old.service.frontends {
+            let dialled = (*protocol, *address, *port);
+            if self.frontends.get(&dialled).is_some_and(|found| found.live.service.key == key) {
+                self.frontends.remove(&dialled);
+            }
+        }
         Some(old)
     }
 }
 
 fn live(service: Service, old: Option<&Live>) -> Live {
-    let known: Vec<&Arc<Member>> = old.into_iter().flat_map(|old| old.all.iter().chain(&old.local)).collect();
-    let mut fresh: Vec<Arc<Member>> = Vec::new();
-    let mut member = |endpoint: &Endpoint| {
-        let same = |member: &&Arc<Member>| member.endpoint == *endpoint;
-        if let Some(member) = known.iter().copied().find(same).or_else(|| fresh.iter().find(same)) {
-            return Arc::clone(member);
-        }
-        let member =
-            Arc::new(Member { endpoint: endpoint.clone(), meter: Meter::default(), departed: AtomicBool::new(false) });
-        fresh.push(Arc::clone(&member));
-        member
-    };
-    let all = service.all.iter().map(&mut member).collect();
-    let local = service.local.iter().map(&mut member).collect();
+    let known = old.into_iter().flat_map(Live::everybody);
+    let mut members: HashMap<&Endpoint, Arc<Member>> = known.map(|member| (&member.endpoint, Arc::clone(member))).collect();
+    for endpoint in service.all.iter().chain(&service.local) {
+        let made = || Member { endpoint: endpoint.clone(), meter: Meter::default(), departed: AtomicBool::new(false) };
+        members.entry(endpoint).or_insert_with(|| Arc::new(made()));
+    }
+    let members_of = |endpoints: &[Endpoint]| endpoints.iter().map(|each| Arc::clone(&members[each])).collect();
+    let (all, local) = (members_of(&service.all), members_of(&service.local));
     let frontends = service
         .frontends
         .iter()
@@ -221,13 +229,11 @@ fn live(service: Service, old: Option<&Live>) -> Live {
 }
 
 fn depart(old: &Live, new: Option<&Live>) -> bool {
+    let stay: HashSet<*const Member> = new.into_iter().flat_map(Live::everybody).map(Arc::as_ptr).collect();
     let mut departed = false;
-    for member in old.all.iter().chain(&old.local) {
-        let stays = new.is_some_and(|new| new.all.iter().chain(&new.local).any(|each| Arc::ptr_eq(each, member)));
-        if !stays {
-            member.departed.store(true, Ordering::Relaxed);
-            departed = true;
-        }
+    for member in old.everybody().filter(|member| !stay.contains(&Arc::as_ptr(member))) {
+        member.departed.store(true, Ordering::Relaxed);
+        departed = true;
     }
     departed
 }
