@@ -11,15 +11,17 @@
 //! - `relay`: the handle: start, apply, stats, drain, stop
 //! - `handover`: sockets passed to the next process, so that no connection is refused between the two
 //! - `listen`: the sockets of the two ports
+//! - `worker`: the loop of one thread; `tcp`: connections; `steer`: which CPU serves which client
 //! - `sys`: every system call, and with it every line of `unsafe`
 
 #![deny(unsafe_code)]
-#![allow(dead_code, reason = "the workers' loop, which uses all of it, comes next")]
 
 mod error;
 mod listen;
 mod relay;
+mod steer;
 mod sys;
+mod tcp;
 mod worker;
 
 pub mod config;

@@ -29,6 +29,14 @@ pub struct Bound {
     pub socket: OwnedFd,
 }
 
+impl Bound {
+    /// The same socket once more, if there is a descriptor for it.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        let socket = self.socket.try_clone().ok()?;
+        Some(Self { protocol: self.protocol, scope: self.scope, socket })
+    }
+}
+
 /// Every worker's sockets, and the ports they have.
 pub(crate) fn open(config: &Config, workers: usize, inherited: Option<Inherited>) -> Result<(Vec<Vec<Bound>>, Ports)> {
     let mut shares: Vec<Vec<Bound>> = Vec::new();

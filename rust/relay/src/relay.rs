@@ -2,6 +2,7 @@
 //! The handle of a running relay. Nothing here is on the way of a byte.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,7 +14,8 @@ use crate::config::{Config, Ports};
 use crate::error::{Error, Result};
 use crate::handover::Inherited;
 use crate::listen;
-use crate::stats::Report;
+use crate::stats::{Report, WorkerMeter};
+use crate::steer;
 use crate::sys::process;
 use crate::table::{Service, Table};
 use crate::worker::mailbox::{Mailbox, Message};
@@ -24,8 +26,27 @@ use crate::worker::Worker;
 pub(crate) struct Shared {
     pub config: Config,
     pub table: ArcSwap<Table>,
+    /// One a worker.
+    pub lanes: Vec<Lane>,
     /// What workers said that panicked.
     panics: Mutex<Vec<String>>,
+}
+
+/// What one worker writes and others read.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Lane {
+    pub connections: AtomicUsize,
+    /// Pipes that some way of a connection has.
+    pub pipes: AtomicUsize,
+    pub meter: WorkerMeter,
+}
+
+impl Shared {
+    /// The connections of all workers together.
+    pub fn connections(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.connections.load(Ordering::Relaxed)).sum()
+    }
 }
 
 /// A running relay. Dropping it stops it.
@@ -46,17 +67,26 @@ impl Relay {
         let _ = process::raise_descriptors();
         let workers = config.worker_count();
         let (sockets, ports) = listen::open(&config, workers, inherited)?;
-        let shared = Arc::new(Shared { config, table: ArcSwap::default(), panics: Mutex::default() });
+        let steered = config.steered.then(|| steer::plan(workers)).flatten();
+        if steered.is_some() {
+            steer::attach(&sockets)?;
+        }
+        let lanes = (0..workers).map(|_| Lane::default()).collect();
+        let shared = Arc::new(Shared { config, table: ArcSwap::default(), lanes, panics: Mutex::default() });
         let failed = |error: std::io::Error| Error::system(&error, "starting a worker of the relay");
         let mut relay = Self { shared, ports, mailboxes: Vec::new(), threads: Mutex::default(), writer: Mutex::default() };
         for (number, sockets) in sockets.into_iter().enumerate() {
             let mailbox = Arc::new(Mailbox::open().map_err(failed)?);
-            let worker = Worker::new(Arc::clone(&relay.shared), Arc::clone(&mailbox), sockets).map_err(failed)?;
+            let worker = Worker::new(number, Arc::clone(&relay.shared), Arc::clone(&mailbox), sockets).map_err(failed)?;
             let shared = Arc::clone(&relay.shared);
             let own = Arc::clone(&mailbox);
+            let processor = steered.as_ref().map(|plan| plan[number]);
             let thread = thread::Builder::new()
                 .name(format!("relay-{number}"))
-                .spawn(move || guarded(number, worker, &shared, &own))
+                .spawn(move || {
+                    processor.into_iter().for_each(steer::pin);
+                    guarded(number, worker, &shared, &own);
+                })
                 .map_err(failed)?;
             relay.mailboxes.push(mailbox);
             relay.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
@@ -97,10 +127,23 @@ impl Relay {
 
     /// Copies of the sockets, for the process that relieves this one. Drain once it serves.
     pub fn hand_over(&self) -> Inherited {
-        let (answer, answers) = channel();
-        self.tell(|| Message::Share(answer.clone()));
-        drop(answer);
-        Inherited { sockets: answers.into_iter().flatten().collect() }
+        // One after the other: the kernel numbers the sockets of a port, and their order is kept.
+        let share = |mailbox: &Arc<Mailbox>| {
+            let (answer, answers) = channel();
+            mailbox.send(Message::Share(answer));
+            answers.recv().unwrap_or_default()
+        };
+        Inherited { sockets: self.mailboxes.iter().flat_map(share).collect() }
+    }
+
+    /// Connections there are, and those being dialled.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// Pipes in use: two descriptors each. A connection has one only while a way is full of bytes.
+    pub fn pipes(&self) -> usize {
+        self.shared.lanes.iter().map(|lane| lane.pipes.load(Ordering::Relaxed)).sum()
     }
 
     /// What was counted so far.
@@ -144,3 +187,6 @@ fn guarded(number: usize, mut worker: Worker, shared: &Shared, mailbox: &Mailbox
         shared.panics.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 }
+
+#[cfg(test)]
+mod tests;

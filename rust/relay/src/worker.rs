@@ -1,53 +1,94 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A worker: one thread, one loop over what has happened to its descriptors. It shares nothing hot with its siblings.
 //!
+//! - `epoll`: what it waits for; `timers`: its clock and whom it visits when
 //! - `mailbox`: what other threads tell it
+//! - `slab`: where it keeps things; `context`: what its parts use
 
+use std::io;
 use std::sync::Arc;
 
 use crate::listen::Bound;
 use crate::relay::Shared;
-use crate::sys::epoll;
+use crate::table::Protocol;
+use crate::tcp::Tcp;
 
+pub mod context;
+pub mod epoll;
 pub mod mailbox;
+pub mod slab;
+pub mod timers;
 
+use context::Context;
+use epoll::{Batch, Kind, Place, LEVEL};
 use mailbox::{Mailbox, Message};
 
 pub(crate) struct Worker {
-    shared: Arc<Shared>,
+    context: Context,
     mailbox: Arc<Mailbox>,
-    sockets: Vec<Bound>,
-    epoll: std::os::fd::OwnedFd,
+    tcp: Tcp,
+    datagrams: Vec<Bound>,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, mailbox: Arc<Mailbox>, sockets: Vec<Bound>) -> std::io::Result<Self> {
-        let epoll = epoll::open()?;
-        epoll::control(&epoll, libc::EPOLL_CTL_ADD, &mailbox.bell, libc::EPOLLIN as u32, 0)?;
-        Ok(Self { shared, mailbox, sockets, epoll })
+    pub fn new(index: usize, shared: Arc<Shared>, mailbox: Arc<Mailbox>, sockets: Vec<Bound>) -> io::Result<Self> {
+        let context = Context::new(index, shared)?;
+        context.epoll.add(&mailbox.bell, LEVEL, Kind::Mailbox, Place { index: 0, generation: 0 })?;
+        let (listeners, datagrams) = sockets.into_iter().partition(|bound| bound.protocol == Protocol::Tcp);
+        let tcp = Tcp::new(&context, listeners)?;
+        Ok(Self { context, mailbox, tcp, datagrams })
     }
 
-    pub(crate) fn run(&mut self) {
-        let mut events = [epoll::NOTHING; 256];
-        loop {
-            let _ = epoll::wait(&self.epoll, &mut events, -1);
-            let _ = self.shared.table.load();
-            for message in self.mailbox.take() {
-                match message {
-                    Message::Stop => return,
-                    Message::Drain(_) => self.sockets.clear(),
-                    Message::Share(answer) => {
-                        let copy = |bound: &Bound| {
-                            let socket = bound.socket.try_clone().ok()?;
-                            Some(Bound { protocol: bound.protocol, scope: bound.scope, socket })
-                        };
-                        let _ = answer.send(self.sockets.iter().filter_map(copy).collect());
-                    }
-                    Message::Departures => {}
-                    #[cfg(test)]
-                    Message::Panic => panic!("a worker was told to"),
+    /// Work until told to stop.
+    pub fn run(&mut self) {
+        let mut batch = Batch::default();
+        let mut running = true;
+        while running {
+            let wait = self.patience();
+            let events = self.context.epoll.wait(&mut batch, wait);
+            self.context.clock.read();
+            for (kind, place, what) in events {
+                match kind {
+                    Kind::Mailbox => running &= self.read_mail(),
+                    Kind::Listener => self.tcp.accept(&mut self.context, place),
+                    Kind::Client | Kind::Endpoint => self.tcp.happened(&mut self.context, kind, place, what),
+                    Kind::Datagrams | Kind::Flow => {}
                 }
             }
+            self.tcp.resume(&mut self.context);
+            self.tcp.visit(&mut self.context);
+            self.context.count_pipes(self.tcp.pipes());
         }
+        self.tcp.stop(&self.context);
+    }
+
+    /// Milliseconds until something must be done though nothing happens.
+    fn patience(&self) -> i32 {
+        if self.tcp.busy() {
+            return 0;
+        }
+        self.tcp.next_visit().map_or(-1, |tick| self.context.clock.until(tick))
+    }
+
+    /// Do what other threads have asked for. False: leave.
+    fn read_mail(&mut self) -> bool {
+        for message in self.mailbox.take() {
+            match message {
+                Message::Stop => return false,
+                Message::Departures => self.tcp.departures(&self.context),
+                Message::Drain(deadline) => {
+                    self.tcp.drain(&mut self.context, deadline);
+                    self.datagrams.clear();
+                }
+                Message::Share(answer) => {
+                    let all = self.tcp.listeners().iter().chain(&self.datagrams);
+                    // Nobody waits for the answer any more: then nobody misses it.
+                    let _ = answer.send(all.filter_map(Bound::copy).collect());
+                }
+                #[cfg(test)]
+                Message::Panic => panic!("told to"),
+            }
+        }
+        true
     }
 }

@@ -64,16 +64,6 @@ pub fn set_option(socket: impl AsFd, level: libc::c_int, name: libc::c_int, valu
     set_raw_option(socket, level, name, &value)
 }
 
-/// Read an integer option.
-pub fn option(socket: impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut size = length::<libc::c_int>();
-    let number = socket.as_fd().as_raw_fd();
-    // SAFETY: the kernel writes at most `size` bytes, the size of the integer, which outlives the call.
-    check(unsafe { libc::getsockopt(number, level, name, (&raw mut value).cast(), &raw mut size) })?;
-    Ok(value)
-}
-
 /// Have closing the socket reset its connection.
 pub fn reset_when_closed(socket: impl AsFd) -> io::Result<()> {
     set_raw_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 })
