@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-/// More would not fit into one message of a hand-over.
-const MOST_WORKERS: usize = 32;
+use crate::stats::LANES;
 
 /// The two ports: the rules send a client to the one whose endpoints its verdict balances over. 0 lets the kernel choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,7 +36,7 @@ pub struct Timeouts {
 /// Everything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Worker threads; 0 takes one a CPU, at most four.
+    /// Worker threads, at most as many as can count (`stats::LANES`); 0 takes one a CPU, at most four.
     pub workers: usize,
     /// Pin workers and have each CPU's connections accepted there, where there is one worker for each allowed CPU.
     pub steered: bool,
@@ -92,7 +91,7 @@ impl Config {
     pub fn worker_count(&self) -> usize {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(4),
-            count => count.min(MOST_WORKERS),
+            count => count.min(LANES),
         }
     }
 

@@ -17,6 +17,7 @@
 #![deny(unsafe_code)]
 
 mod error;
+mod hash;
 mod listen;
 mod relay;
 mod steer;
