@@ -56,8 +56,8 @@ pub struct Relay {
     ports: Ports,
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Held while a table is made from the one before.
-    writer: Mutex<()>,
+    /// Held while a table is made from the one before. True once there has been one.
+    served: Mutex<bool>,
 }
 
 impl Relay {
@@ -74,7 +74,7 @@ impl Relay {
         let lanes = (0..workers).map(|_| Lane::default()).collect();
         let shared = Arc::new(Shared { config, table: ArcSwap::default(), lanes, panics: Mutex::default() });
         let failed = |error: std::io::Error| Error::system(&error, "starting a worker of the relay");
-        let mut relay = Self { shared, ports, mailboxes: Vec::new(), threads: Mutex::default(), writer: Mutex::default() };
+        let mut relay = Self { shared, ports, mailboxes: Vec::new(), threads: Mutex::default(), served: Mutex::default() };
         for (number, sockets) in sockets.into_iter().enumerate() {
             let mailbox = Arc::new(Mailbox::open().map_err(failed)?);
             let worker = Worker::new(number, Arc::clone(&relay.shared), Arc::clone(&mailbox), sockets).map_err(failed)?;
@@ -100,11 +100,18 @@ impl Relay {
     }
 
     /// Change Services, all at once: the next client that is accepted meets all of it. Connections are not disturbed.
+    ///
+    /// Nobody is accepted before the first call. Clients wait until then, so that one that dials while a relay relieves
+    /// another is not refused by an empty table: the first call is to bring all there is.
     pub fn apply(&self, upserts: Vec<Service>, removes: &[String]) {
-        let writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
         let (table, departures) = self.shared.table.load().with(upserts, removes);
         self.shared.table.store(Arc::new(table));
-        drop(writing);
+        let first = !std::mem::replace(&mut *served, true);
+        drop(served);
+        if first {
+            self.tell(|| Message::Open);
+        }
         if departures {
             self.tell(|| Message::Departures);
         }

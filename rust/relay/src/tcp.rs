@@ -55,10 +55,10 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    /// With its listeners, which are watched from now on.
-    pub fn new(context: &Context, listeners: Vec<Bound>) -> std::io::Result<Self> {
+    /// With its listeners, to which nobody listens before the door is opened.
+    pub fn new(listeners: Vec<Bound>) -> std::io::Result<Self> {
         Ok(Self {
-            door: Door::open(context, listeners)?,
+            door: Door::new(listeners)?,
             connections: Slab::default(),
             tools: Tools { scratch: vec![0; SCRATCH].into(), pipes: Pipes::default() },
             wheel: Wheel::default(),

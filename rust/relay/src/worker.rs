@@ -35,7 +35,7 @@ impl Worker {
         let context = Context::new(index, shared)?;
         context.epoll.add(&mailbox.bell, LEVEL, Kind::Mailbox, Place { index: 0, generation: 0 })?;
         let (listeners, datagrams) = sockets.into_iter().partition(|bound| bound.protocol == Protocol::Tcp);
-        let tcp = Tcp::new(&context, listeners)?;
+        let tcp = Tcp::new(listeners)?;
         Ok(Self { context, mailbox, tcp, datagrams })
     }
 
@@ -75,6 +75,7 @@ impl Worker {
         for message in self.mailbox.take() {
             match message {
                 Message::Stop => return false,
+                Message::Open => self.tcp.open_door(&self.context),
                 Message::Departures => self.tcp.departures(&self.context),
                 Message::Drain(deadline) => {
                     self.tcp.drain(&mut self.context, deadline);

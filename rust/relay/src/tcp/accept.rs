@@ -17,6 +17,9 @@ use crate::worker::epoll::{Kind, Place, LEVEL, PAUSED};
 /// Clients taken before others have their turn.
 const BATCH: usize = 8;
 
+/// Clients taken from a queue that is to be closed. More can wait there only while another relay takes from it, too.
+const QUEUE: usize = 4096;
+
 /// Clients turned away at a time when the process has no descriptor for them.
 const TURNED_AWAY: usize = 64;
 
@@ -31,11 +34,9 @@ pub struct Door {
 }
 
 impl Door {
-    /// Watch the listeners. They stay readable while anybody waits, so that taking one client costs one call.
-    pub fn open(context: &Context, listeners: Vec<Bound>) -> io::Result<Self> {
-        let door = Self { listeners, spare: Some(event::open()?), opens: None };
-        door.watch(context, false)?;
-        Ok(door)
+    /// With its listeners, shut.
+    pub fn new(listeners: Vec<Bound>) -> io::Result<Self> {
+        Ok(Self { listeners, spare: Some(event::open()?), opens: None })
     }
 
     /// The listeners.
@@ -48,60 +49,60 @@ impl Door {
         self.opens
     }
 
-    fn watch(&self, context: &Context, again: bool) -> io::Result<()> {
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let place = Place { index: index as u32, generation: 0 };
-            if again {
-                context.epoll.change(&listener.socket, LEVEL, Kind::Listener, place)?;
-            } else {
-                context.epoll.add(&listener.socket, LEVEL, Kind::Listener, place)?;
-            }
+    /// Watch the listeners. They stay readable while anybody waits, so that taking one client costs one call.
+    fn watch(&mut self, context: &Context) {
+        self.opens = None;
+        let watched = self.each(|listener, place| {
+            let change = context.epoll.change(listener, LEVEL, Kind::Listener, place);
+            change.or_else(|_| context.epoll.add(listener, LEVEL, Kind::Listener, place))
+        });
+        if watched.is_err() {
+            self.shut(context);
         }
-        Ok(())
+    }
+
+    fn each(&self, watch: impl Fn(&OwnedFd, Place) -> io::Result<()>) -> io::Result<()> {
+        let mut places = (0..).map(|index| Place { index, generation: 0 });
+        self.listeners.iter().zip(&mut places).try_for_each(|(listener, place)| watch(&listener.socket, place))
     }
 
     /// Let clients wait in the kernel's queue for a tick: asking for them again and again would help nobody.
     fn shut(&mut self, context: &Context) {
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let place = Place { index: index as u32, generation: 0 };
-            // A listener that cannot be paused is asked again, which is only slower.
-            let _ = context.epoll.change(&listener.socket, PAUSED, Kind::Listener, place);
-        }
+        // A listener that cannot be paused is asked again, which is only slower.
+        let _ = self.each(|listener, place| context.epoll.change(listener, PAUSED, Kind::Listener, place));
         self.opens = Some(context.clock.tick + 1);
     }
 }
 
 impl Tcp {
+    /// Take clients from now on.
+    pub fn open_door(&mut self, context: &Context) {
+        self.door.watch(context);
+    }
+
     /// Clients wait at a listener.
     pub fn accept(&mut self, context: &mut Context, place: Place) {
         self.accept_some(context, place.index as usize, BATCH);
     }
 
-    /// Take up to so many clients. False: some may still wait.
-    fn accept_some(&mut self, context: &mut Context, index: usize, most: usize) -> bool {
+    /// Take up to so many clients.
+    fn accept_some(&mut self, context: &mut Context, index: usize, most: usize) {
         for _ in 0..most {
-            let Some(listener) = self.door.listeners.get(index) else { return true };
+            let Some(listener) = self.door.listeners.get(index) else { return };
             let scope = listener.scope;
             match socket::accept(&listener.socket) {
                 Ok((client, Some(address))) => self.admit(context, client, address, scope),
                 Ok((_, None)) => {}
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return true,
-                    Some(libc::EMFILE | libc::ENFILE) => {
-                        self.turn_away(context, index);
-                        return true;
-                    }
+                    Some(libc::EAGAIN) => return,
+                    Some(libc::EMFILE | libc::ENFILE) => return self.turn_away(context, index),
                     // The client gave up while it waited.
                     Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => {}
                     // No memory, or a network that has no words for it: neither is better at once.
-                    _ => {
-                        self.door.shut(context);
-                        return true;
-                    }
+                    _ => return self.door.shut(context),
                 },
             }
         }
-        false
     }
 
     /// There is no descriptor left: reset who waits, and pause before the next try.
@@ -126,11 +127,7 @@ impl Tcp {
             if self.door.spare.is_none() {
                 self.door.spare = event::open().ok();
             }
-            self.door.opens = None;
-            // A listener that cannot be watched again is tried again at the next end.
-            if self.door.watch(context, true).is_err() {
-                self.door.shut(context);
-            }
+            self.door.watch(context);
         }
     }
 
@@ -143,7 +140,7 @@ impl Tcp {
     /// Serve who waits already, and listen no more.
     pub(super) fn close_door(&mut self, context: &mut Context) {
         for index in 0..self.door.listeners.len() {
-            while !self.accept_some(context, index, BATCH) {}
+            self.accept_some(context, index, QUEUE);
         }
         for listener in std::mem::take(&mut self.door.listeners) {
             // Another process may hold it, so that closing it here would not end the watch.

@@ -24,7 +24,7 @@ pub fn due(connection: &Connection, timeouts: &Timeouts, clock: &Clock) -> Tick 
         Stage::Dialling => connection.dial.as_ref().map_or(0, |dial| {
             let attempt = timeouts.attempt.saturating_sub(clock.now.saturating_duration_since(dial.attempted));
             let total = timeouts.dial.saturating_sub(clock.now.saturating_duration_since(dial.began));
-            clock.tick + ticks(attempt.min(total)).max(1)
+            clock.tick + ticks(attempt.min(total))
         }),
         Stage::Resetting(_, deadline) => deadline.min(clock.tick + 1),
         Stage::Open if !connection.settled => connection.active + ticks(SETTLED),

@@ -13,6 +13,8 @@ use crate::sys::event;
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Message {
+    /// The first table is there: take clients.
+    Open,
     /// Endpoints have left the table.
     Departures,
     /// Answer with copies of the sockets, for another process.

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A process without descriptors turns clients away, clearly, and serves again when there are some. In a process of its
+//! own, which starts itself once more under a limit.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use relay::table::{Endpoint, Frontend, Method, Protocol, Service};
+use relay::{Config, Relay};
+
+const LIMITED: &str = "RELAY_TEST_LIMITED";
+
+#[test]
+fn without_descriptors_clients_are_reset_and_with_some_they_are_served() {
+    if std::env::var_os(LIMITED).is_some() {
+        return limited();
+    }
+    let own = std::env::current_exe().unwrap();
+    let shell =
+        Command::new("sh").args(["-c", "ulimit -n 100; exec \"$0\" --nocapture"]).arg(own).env(LIMITED, "1").status();
+    assert!(shell.unwrap().success());
+}
+
+fn limited() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let relay = Relay::start(Config { workers: 1, transparent: false, mark: 0, ..Config::default() }, None).unwrap();
+    let port = relay.ports().all;
+    let service = Service {
+        key: "shop/web".to_owned(),
+        seed: 0,
+        frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
+        all: vec![Endpoint { key: "one".to_owned(), address, weight: 1, local: true }],
+        local: Vec::new(),
+        method: Method::RoundRobin,
+        affinity: Duration::ZERO,
+        proxy_protocol: false,
+        keep_source: false,
+    };
+    relay.apply(vec![service], &[]);
+    // This client's descriptor, one for the relay to accept with, none to dial with.
+    let mut held: Vec<File> = std::iter::repeat_with(|| File::open("/dev/null")).map_while(Result::ok).collect();
+
+    for free in [1, 2] {
+        held.truncate(held.len() - free);
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "with {free} descriptors: {error}");
+        drop(client);
+        held.extend(std::iter::repeat_with(|| File::open("/dev/null")).map_while(Result::ok));
+    }
+
+    held.clear();
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    client.write_all(b"hello").unwrap();
+    let (mut endpoint, _) = listener.accept().unwrap();
+    let mut heard = [0; 5];
+    endpoint.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"hello");
+}
