@@ -3,7 +3,7 @@
 
 Upstream ends itself at every change so that its supervisor starts it anew. kproxy applies what it can and ends, with the
 same words, only for what it cannot: the fields below, and a file that cannot be used any more. Ending costs no traffic:
-the rules stay, and the new start either takes them over or says what is wrong with the file.
+the rules stay, and the new start either takes them over or says what is wrong with the file. Another mode is applied too.
 """
 
 from typing import Final, TypeAlias
@@ -27,7 +27,6 @@ FIXED: Final[dict[str, str]] = {
     "bindAddressHardFail": "the servers are bound at the start",
     "enableProfiling": "the metrics server's paths are settled at the start",
     "showHiddenMetricsForVersion": "metrics are registered at the start",
-    "mode": "the mode is chosen at the start",
     "iptables.masqueradeBit": "the mark is part of every rule",
     "nftables.masqueradeBit": "the mark is part of every rule",
     "oomScoreAdj": "it wants the privileges of the start",
@@ -47,10 +46,20 @@ class Unchanged(msgspec.Struct, frozen=True):
 
 
 class Apply(msgspec.Struct, frozen=True):
-    """All that changed can be applied now: the paths of the fields, and the new start."""
+    """All that changed can be applied now: the paths of the fields, and the new start.
+
+    ``as_written`` is that start before the machine's part in it was filled in.
+    """
 
     fields: tuple[str, ...]
     start: Start
+    as_written: Start
+
+    def keeping(self, mode: str) -> "Apply":
+        """Return the same but for the mode. Raises ConfigError for what does not go with that mode."""
+        kept = msgspec.structs.replace(self.as_written, config=msgspec.structs.replace(self.as_written.config, mode=mode))
+        start = complete(kept, nftables_works=bool(self.start.nftables_works))
+        return msgspec.structs.replace(self, start=start, fields=tuple(path for path in self.fields if path != "mode"))
 
 
 class End(msgspec.Struct, frozen=True):
@@ -81,9 +90,9 @@ def judge(start: Start, text: str | None) -> Decision:
     if text is None:
         return End(f"{WORDS}: {start.config_file} is gone")
     try:
-        after = configure(start.command_line, text)
+        written = after = configure(start.command_line, text)
         if start.nftables_works is not None:
-            after = complete(after, nftables_works=start.nftables_works)
+            after = complete(written, nftables_works=start.nftables_works)
     except ConfigError as error:
         return End(f"{WORDS} and cannot be used: {error}")
     fields = changed_fields(start.config, after.config)
@@ -91,4 +100,4 @@ def judge(start: Start, text: str | None) -> Decision:
     if reasons:
         named = "; ".join(f"{path} ({why})" for path, why in reasons.items())
         return End(f"{WORDS}, and cannot all be changed while running: {named}")
-    return Apply(fields, after) if fields else Unchanged()
+    return Apply(fields, after, written) if fields else Unchanged()

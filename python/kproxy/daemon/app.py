@@ -20,17 +20,20 @@ from kproxy.config.node_ips import node_addresses, node_ips
 from kproxy.config.write import as_values
 from kproxy.daemon import logs, process, settings
 from kproxy.daemon.config_file import contents
+from kproxy.daemon.feed import Feed
 from kproxy.daemon.fitness import require_fit
 from kproxy.daemon.flows import Door, FlowCleaner
 from kproxy.daemon.gate import Gate
-from kproxy.daemon.loop import Loop
+from kproxy.daemon.modes import Part
 from kproxy.daemon.observer import Sync
 from kproxy.daemon.pages import health_pages, local_pages, metrics_pages
+from kproxy.daemon.regime import Parts, Regime
 from kproxy.daemon.report import Reporter
 from kproxy.daemon.scrape import Scraper
 from kproxy.daemon.servers import Place, serve
 from kproxy.daemon.signals import ended
 from kproxy.daemon.state import explanation_of, status_of
+from kproxy.daemon.switch import Switch
 from kproxy.daemon.systemd import Notifier
 from kproxy.daemon.takeover import take_over
 from kproxy.daemon.tasks import first_ended
@@ -44,19 +47,25 @@ from kproxy.observe.http import LOCAL_SOCKET, Server
 from kproxy.observe.metrics import Metrics
 from kproxy.observe.status import Status
 from kproxy.routing.router import Router
+from kproxy.routing.settings import Settings
 from kproxy.table.clock import Clock, SystemClock
-from kproxy.table.errors import ConfigError
+from kproxy.table.errors import ConfigError, KernelError
 from kproxy.table.interpret import Packet
-from kproxy.table.routing_table import Changes, HealthPort
+from kproxy.table.routing_table import Changes, HealthPort, RoutingTable
+from kproxy.table.terms import Family
 
 log: Final = logging.getLogger(__name__)
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """What the app is given of the outside world. ``api`` is None where there is no API server; ``flows``: no clean-up."""
+    """What the app is given of the outside world. ``api`` is None where there is no API server; ``flows``: no clean-up.
+
+    ``parts`` are the dataplanes of the mode to begin with, ``opener`` opens those of others.
+    """
 
     sources: Sequence[Source]
-    dataplanes: Sequence[Dataplane]
+    parts: Parts
+    opener: Callable[[Part, Settings], Sequence[Dataplane]]
     api: Poster | None = None
     flows: Door | None = None
     close: Callable[[], Awaitable[None]] | None = None
@@ -71,18 +80,15 @@ class App(Reporter):
         clock = clock or SystemClock()
         own = settings.routing_settings(start.config)
         self.start = start
-        self.settings = own
         self.outside = outside
         self._notes = notes
-        self.families = tuple(dataplane.family for dataplane in outside.dataplanes)
-        self.health = Health(settings.health_timeout(own), clock=clock, families=self.families)
+        self.health = Health(settings.health_timeout(own), clock=clock)
         self.events = Recorder(
             own.node,
             clock=clock,
             per_minute=start.config.kproxy.events_per_minute,
             counted=lambda result: metrics.events.labels(result).inc(),
         )
-        self.router = Router(own, started=clock.wall())
         super().__init__(
             own.node,
             metrics=metrics,
@@ -91,24 +97,23 @@ class App(Reporter):
             clock=clock,
             complaints=lambda: self.router.complaints,
         )
-        metrics.families(self.families, own.mode)
-        self.loop = Loop(
-            self.router,
-            outside.dataplanes,
-            clock=clock,
-            gate=Gate(
-                clock.monotonic(),
-                node=own.node,
-                wants_node=outside.api is not None,
-                wants_pod_cidrs=own.detect_local_mode == "NodeCIDR",
-                fits=lambda node: require_fit(start.config, node, self.families),
-            ),
-            observer=self,
-            timing=settings.timing(own),
+        gate = Gate(
+            clock.monotonic(),
+            node=own.node,
+            wants_node=outside.api is not None,
+            wants_pod_cidrs=own.detect_local_mode == "NodeCIDR",
+            fits=lambda node: require_fit(start.config, node, self.families),
         )
+        router = Router(own, started=clock.wall())
+        feed = Feed(router, clock=clock, gate=gate, resolved=self.resolved)
+        first = Regime(own, router, feed, outside.parts, clock=clock, observer=self)
+        self.switch = Switch(first, outside.opener, clock=clock, observer=self, serves=self._serve)
+        self.health.expect(first.duties)
+        metrics.serve(own.mode, first.duties)
+        self.families = tuple(dict.fromkeys(duty.family for duty in first.duties))
         self.ports = HealthPorts(lambda: self.health.verdict().healthy, clock=clock, failed=self._port_failed)
         self.cleaners = self._cleaners(outside.flows, clock)
-        self.scraper = Scraper(self.loop.lanes, metrics, settings.traffic_cap(start.config), clock=clock)
+        self.scraper = Scraper(lambda: self.switch.lanes, metrics, settings.traffic_cap(start.config), clock=clock)
         self.notifier = Notifier()
         self.started = clock.wall()
         self._ready = False
@@ -118,19 +123,32 @@ class App(Reporter):
             return []
         return [
             FlowCleaner(
-                lane.dataplane.family,
+                family,
                 door,
                 clock=clock,
-                settled=lambda lane=lane: lane.settled,  # type: ignore[misc]
+                settled=lambda family=family: self._is_settled(family),  # type: ignore[misc]
                 cleaned=self._cleaned,
             )
-            for lane in self.loop.lanes
+            for family in self.families
         ]
+
+    def _is_settled(self, family: Family) -> bool:
+        return all(lane.settled for lane in self.switch.now.lanes if lane.duty.family is family)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.switch.now.settings
+
+    @property
+    def router(self) -> Router:
+        """The router whose table is in force."""
+        return self.switch.now.router
 
     def emit(self, event: Event) -> None:
         """Take an event from a source."""
         self.told(event)
-        self.loop.emit(event)
+        self.switch.emit(event)
 
     # The loop's observer, beyond what a reporter does.
 
@@ -143,12 +161,12 @@ class App(Reporter):
         if ports:
             self.ports.update(ports)
         if changes.before is None or changes.node:
-            self._place_ports(changes)
+            self._place_ports(changes.after)
         for cleaner in self.cleaners:
             cleaner.resolved(changes)
 
-    def _place_ports(self, changes: Changes) -> None:
-        node = changes.after.node
+    def _place_ports(self, table: RoutingTable) -> None:
+        node = table.node
         known = node_ips(node_addresses(self.router.store.node), self.settings.bind_address).known
         own = (*node.ipv4.addresses, *node.ipv6.addresses)
         self.ports.listen_on(places(self.start.config.node_port_addresses, known, own, self.families))
@@ -222,7 +240,7 @@ class App(Reporter):
         try:
             await first_ended(
                 self._until_signal(),
-                self.loop.run(),
+                self.switch.run(),
                 self.ports.run(),
                 *(source.run(self.emit) for source in self.outside.sources),
                 *(cleaner.run() for cleaner in self.cleaners),
@@ -236,8 +254,7 @@ class App(Reporter):
             )
         finally:
             self.notifier.stopping()
-            for dataplane in self.outside.dataplanes:
-                dataplane.close()
+            self.switch.close()
             if self.outside.close:
                 await self.outside.close()
 
@@ -263,7 +280,7 @@ class App(Reporter):
             await self.events.run(self.outside.api)
 
     async def _take_over(self) -> None:
-        await take_over(self.loop.lanes, self.events)
+        await take_over(self.switch, self.events)
         await asyncio.Event().wait()
 
     async def _stay_alive(self) -> None:
@@ -280,29 +297,47 @@ class App(Reporter):
             await asyncio.Event().wait()
         async for text in contents(Path(self.start.config_file)):
             match judge(self.start, text):
-                case Apply(fields=fields, start=start):
-                    await self.reconfigure(start, fields)
+                case Apply() as change:
+                    await self.reconfigure(change)
                 case End(words=words):
                     self._metrics.reloads.labels("ended").inc()
                     raise ConfigError(words)
                 case _:
                     log.debug("the configuration file was written anew and says the same")
 
-    async def reconfigure(self, start: Start, changed: Sequence[str]) -> None:
-        """Put another configuration in force without ending."""
-        config = start.config
-        self.start = start
-        self.settings = settings.routing_settings(config)
+    async def reconfigure(self, change: Apply) -> None:
+        """Put another configuration in force without ending. A mode that cannot serve here leaves the old one in force."""
+        try:
+            await self.switch.want(settings.routing_settings(change.start.config))
+        except KernelError as error:
+            mode = self.settings.mode
+            words = f"mode {change.start.config.mode} cannot serve here, {mode} stays in force: {error}"
+            log.error("%s", words)  # noqa: TRY400 - the sentence says it all
+            self.events.tell(Weight.WARNING, Reason.MODE_REFUSED, Action.RECONFIGURE, words)
+            change = change.keeping(mode)
+            await self.switch.want(settings.routing_settings(change.start.config))
+        config = change.start.config
+        self.start = change.start
         logs.set_up(config.logging)
         self.health.timeout = settings.health_timeout(self.settings)
         self.events.per_minute = config.kproxy.events_per_minute
         self.scraper.cap(settings.traffic_cap(config))
-        self.loop.retime(settings.timing(self.settings))
-        await self.loop.feed.reconfigure(lambda: self.router.reconfigure(self.settings))
-        self._place_ports(Changes(None, self.router.table))
-        words = f"applied without a restart: {', '.join(changed)}"
-        for warning in start.warnings:
+        self._place_ports(self.router.table)
+        words = f"applied without a restart: {', '.join(change.fields)}"
+        for warning in change.start.warnings:
             log.warning("%s", warning)
         log.info("the configuration file has changed; %s", words)
         self._metrics.reloads.labels("applied").inc()
         self.events.tell(Weight.NORMAL, Reason.CONFIG_APPLIED, Action.RECONFIGURE, f"configuration {words}")
+
+    async def _serve(self, regime: Regime) -> None:
+        """Have everything look at the mode that is in force from now on."""
+        before, mode = self.settings.mode, regime.settings.mode
+        await self.scraper.serve(regime.lanes)
+        self.serve(regime.duties)
+        self._metrics.serve(mode, regime.duties)
+        self.health.timeout = settings.health_timeout(regime.settings)
+        regime.loop.feed.tell(self.resolved)
+        words = f"mode {mode} is in force and verified; {before} takes no new connections and leaves"
+        log.info("%s", words)
+        self.events.tell(Weight.NORMAL, Reason.MODE_SWITCHED, Action.RECONFIGURE, words)

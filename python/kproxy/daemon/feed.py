@@ -9,7 +9,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from kproxy.daemon.tasks import in_thread
 from kproxy.objects.events import Event, Synced
+from kproxy.routing.diff import changes_from_nothing
 from kproxy.table.clock import Clock
 from kproxy.table.routing_table import Changes, RoutingTable
 
@@ -58,11 +60,33 @@ class Feed:
         self._wakers: list[Callable[[], None]] = []
         self._turn = asyncio.Lock()
         self._open = False
+        self._is_forked = False  # and has made no Changes yet
+        self._is_told = False  # that there is a table
 
     def follow(self, offer: Callable[[Changes], None], wake: Callable[[], None]) -> None:
-        """Have all Changes from now on offered, and be woken when there may be some."""
+        """Have all Changes from now on offered, first the table that there is, and be woken when there may be some."""
+        if self._is_told:
+            offer(changes_from_nothing(self.router.table))
         self._followers.append(offer)
         self._wakers.append(wake)
+
+    def unfollow(self, offer: Callable[[Changes], None], wake: Callable[[], None]) -> None:
+        """Offer no more."""
+        self._followers.remove(offer)
+        self._wakers.remove(wake)
+
+    async def fork(self, router: Routing, learn: Callable[[], None]) -> "Feed":
+        """Return a feed for another router, whose first Changes are due and told to nobody but its followers (see ``tell``).
+
+        ``learn`` has that router learn what ours knows: in a thread, alone with ours. The events that ours does not know yet
+        are the fork's as well; whoever asked for it hands it all that follow.
+        """
+        async with self._turn:
+            await in_thread(learn)
+            other = Feed(router, clock=self._clock, gate=self._gate, resolved=_told_to_nobody)
+            other._events, other._received = list(self._events), self._received
+            other._open = other._is_forked = self._open
+            return other
 
     def emit(self, event: Event) -> None:
         """Take an event. Cheap; to be called on the event loop."""
@@ -77,15 +101,21 @@ class Feed:
         """Hand on Changes that come from other settings; ``work`` asks the router for them, in a thread, alone with it."""
         async with self._turn:
             started = self._clock.monotonic()
-            changes = await asyncio.to_thread(work)
+            changes = await in_thread(work)
             if changes is not None:
                 self._hand_on(changes, self._clock.monotonic() - started)
 
     def due(self) -> float:
         """Return the time from which on events can be resolved; infinity: there are none."""
-        if not self._events:
+        if not self._events and not self._is_forked:
             return math.inf
         return -math.inf if self._open else self._gate.opens_at()
+
+    def tell(self, resolved: Callable[[Changes, float], None]) -> None:
+        """Tell somebody else of all Changes from now on, first of the table that there is."""
+        self._resolved = resolved
+        if self._is_told:
+            resolved(changes_from_nothing(self.router.table), 0.0)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -106,8 +136,9 @@ class Feed:
             started = self._clock.monotonic()
             events, self._events = self._events, []
             received, self._received = self._received, math.inf
-            if len(events) > INLINE:
-                changes = await asyncio.to_thread(self.router.apply, events)
+            forked, self._is_forked = self._is_forked, False
+            if forked or len(events) > INLINE:
+                changes = await in_thread(self.router.apply, events)
             else:
                 changes = self.router.apply(events)
             if changes is None:
@@ -120,6 +151,7 @@ class Feed:
             self._hand_on(changes, ended - started)
 
     def _hand_on(self, changes: Changes, seconds: float) -> None:
+        self._is_told = True
         self._resolved(changes, seconds)
         for offer in self._followers:
             offer(changes)
@@ -128,3 +160,7 @@ class Feed:
     def _wake(self) -> None:
         for wake in self._wakers:
             wake()
+
+
+def _told_to_nobody(changes: Changes, seconds: float) -> None:
+    """Ignore it."""

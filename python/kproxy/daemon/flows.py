@@ -62,7 +62,7 @@ class FlowCleaner:
 
     def synced(self, sync: Sync) -> None:
         """Note that the kernel may hold the newest table now."""
-        if sync.family is self._family:
+        if sync.duty.family is self._family:
             self._wake.set()
 
     async def run(self) -> None:

@@ -16,7 +16,8 @@ import msgspec
 from kproxy.daemon.backoff import pause_after
 from kproxy.daemon.carry import Carried, Job, carry
 from kproxy.daemon.observer import Observer, Sync
-from kproxy.dataplanes.contract import Committed, Dataplane, Difference
+from kproxy.daemon.tasks import in_thread
+from kproxy.dataplanes.contract import Committed, Dataplane, Difference, Duty
 from kproxy.table.clock import Clock
 from kproxy.table.errors import KernelError
 from kproxy.table.route import RouteKey
@@ -55,6 +56,7 @@ class Lane:
 
     def __init__(self, dataplane: Dataplane, *, clock: Clock, observer: Observer, timing: Timing | None = None) -> None:
         self.dataplane = dataplane
+        self.duty = Duty(dataplane.mode, dataplane.family)
         self.timing = timing or Timing()
         self.table: RoutingTable | None = None  # in force; None: nothing was committed or compared yet
         self.wanted: RoutingTable | None = None
@@ -65,6 +67,7 @@ class Lane:
         self._committed: Committed = None
         self._read = False
         self._running = False
+        self._resting = False
         self._turn = asyncio.Lock()  # a dataplane's calls never overlap
         self._trusted = False  # the kernel holds self.table, as far as we know
         self._dirty: set[RouteKey] = set()
@@ -86,6 +89,11 @@ class Lane:
         return self.wanted is not None and not self._behind and not self._running
 
     @property
+    def in_force(self) -> bool:
+        """Tell whether the kernel holds a table, be it not the newest."""
+        return self.table is not None and self._trusted
+
+    @property
     def _behind(self) -> bool:
         return bool(self._dirty) or self._node_dirty or not self._trusted
 
@@ -103,13 +111,13 @@ class Lane:
             self.refusals[key] = msgspec.structs.replace(self.refusals[key], failures=0, retry_at=-math.inf)
         if keys or changes.node or first:
             self._times.append(changes.times)
-            self._observer.queued(family)
+            self._observer.queued(self.duty)
         elif self.settled and not self.refusals:
             self.table = self.wanted  # the other family's news; nothing to do for this one
 
     def due(self) -> float:
         """Return the monotonic time at which ``step`` has something to do; infinity: not before something is offered."""
-        if self.wanted is None:
+        if self.wanted is None or self._resting:
             return math.inf
         due = [self._polled_at + self.timing.poll]
         due += [self._run_at if self._behind else self._verify_at]
@@ -126,14 +134,19 @@ class Lane:
         """A repair does not wait for the pause between two runs."""
         return self.free_at if self._drifted_at is None else max(self._repair_at, self._retry_at)
 
-    async def ask(self, question: Callable[[Dataplane], T], *, patience: float) -> T:
+    async def ask(self, question: Callable[[Dataplane], T], *, patience: float | None = None) -> T:
         """Ask the dataplane something in a thread, between two runs. Raises TimeoutError if it is busy for too long."""
         async with asyncio.timeout(patience):
             await self._turn.acquire()
         try:
-            return await asyncio.to_thread(question, self.dataplane)
+            return await in_thread(question, self.dataplane)
         finally:
             self._turn.release()
+
+    async def rest(self) -> None:
+        """Do nothing by itself any more; what is under way ends first."""
+        async with self._turn:
+            self._resting = True
 
     async def verified(self) -> bool:
         """Compare the kernel with the table in force now, and tell whether they are the same."""
@@ -147,7 +160,7 @@ class Lane:
             await self._step()
 
     async def _step(self) -> None:
-        if self.wanted is None:
+        if self.wanted is None or self._resting:
             return
         now = self._clock.monotonic()
         if now >= self._polled_at + self.timing.poll:
@@ -164,18 +177,17 @@ class Lane:
 
     async def _poll(self, now: float) -> None:
         self._polled_at = now
-        mode, family = self.dataplane.mode, self.dataplane.family
         try:
             if now < self._settle_until:
-                await asyncio.to_thread(self.dataplane.settle)
+                await in_thread(self.dataplane.settle)
             else:
                 self.dataplane.settle()
         except KernelError as error:
-            self._observer.unsettled(mode, family, str(error))
+            self._observer.unsettled(self.duty, str(error))
         try:
             foreign = self._trusted and self.dataplane.foreign_changes()
         except KernelError as error:
-            log.warning("%s %s: changes by others cannot be watched: %s", mode, family, error)
+            log.warning("%s: changes by others cannot be watched: %s", self.duty, error)
             foreign = False
         if foreign:
             await self._verify(now)
@@ -184,9 +196,9 @@ class Lane:
         """Compare the kernel with the table in force; what differs makes the lane distrust it, and so repair it."""
         self._verify_at = math.inf
         try:
-            committed, differences = await asyncio.to_thread(self._compare)
+            committed, differences = await in_thread(self._compare)
         except KernelError as error:
-            log.warning("%s %s: the rules cannot be read back: %s", self.dataplane.mode, self.dataplane.family, error)
+            log.warning("%s: the rules cannot be read back: %s", self.duty, error)
             self._verify_at = self._clock.monotonic() + REPAIR_PAUSE
             return
         ended = self._clock.monotonic()
@@ -195,8 +207,8 @@ class Lane:
         if differences:
             self._trusted = False
             self._drifted_at = now
-            self._observer.drifted(self.dataplane.family, differences)
-            self._observer.queued(self.dataplane.family)
+            self._observer.drifted(self.duty, differences)
+            self._observer.queued(self.duty)
 
     def _verify_after(self, now: float, pause: float) -> None:
         self._verify_at = now + pause
@@ -227,7 +239,7 @@ class Lane:
             stubborn=self._failures >= STUBBORN,
         )
         if full or len(keys) > INLINE:
-            done = await asyncio.to_thread(self._carry, job)
+            done = await in_thread(self._carry, job)
         else:
             done = self._carry(job)
         ended = self._clock.monotonic()
@@ -253,13 +265,12 @@ class Lane:
         return carry(self.dataplane, job)
 
     def _note_refusals(self, keys: frozenset[RouteKey], done: Carried, now: float, *, full: bool) -> None:
-        family = self.dataplane.family
         for key, words in done.refused.items():
             earlier = self.refusals.get(key)
             failures = (earlier.failures if earlier else 0) + 1
             pause = pause_after(failures)
             self.refusals[key] = Refusal(words, failures, now + pause)
-            self._observer.refused(family, key, words, retry_in=pause)
+            self._observer.refused(self.duty, key, words, retry_in=pause)
         if done.failure is not None:
             return
         freed = [key for key in self.refusals if key in keys and key not in done.refused]
@@ -267,7 +278,7 @@ class Lane:
             freed += [key for key in self.refusals if key not in keys and self._gone(key)]
         for key in freed:
             del self.refusals[key]
-            self._observer.accepted(family, key)
+            self._observer.accepted(self.duty, key)
         if freed:  # what stood in the way of the others may be gone
             self.refusals = {
                 key: msgspec.structs.replace(refusal, retry_at=now) if key not in done.refused else refusal
@@ -280,7 +291,6 @@ class Lane:
     def _succeeded(
         self, started: float, ended: float, keys: frozenset[RouteKey] | None, done: Carried, times: Sequence[Times]
     ) -> None:
-        family = self.dataplane.family
         self._failures, self._retry_at, self.failure = 0, -math.inf, ""
         self._free_at = ended + self.timing.minimum
         self._settle_until = ended + SETTLING
@@ -290,8 +300,7 @@ class Lane:
             self._verify_at = min(max(self._verify_at, ended + QUIET), self._verify_latest)
         self._observer.synced(
             Sync(
-                mode=self.dataplane.mode,
-                family=family,
+                duty=self.duty,
                 table=done.table,
                 keys=keys,
                 started=started,
@@ -303,15 +312,15 @@ class Lane:
             )
         )
         if self._drifted_at is not None:
-            self._observer.repaired(family, ended - self._drifted_at)
+            self._observer.repaired(self.duty, ended - self._drifted_at)
             self._drifted_at = None
             self._repair_at = ended + REPAIR_PAUSE
         if self._behind:
-            self._observer.queued(family)
+            self._observer.queued(self.duty)
 
     def _failed(self, words: str, now: float) -> None:
         self._failures += 1
         pause = pause_after(self._failures)
         self._retry_at = now + pause
         self.failure = words
-        self._observer.failed(self.dataplane.mode, self.dataplane.family, words, retry_in=pause)
+        self._observer.failed(self.duty, words, retry_in=pause)

@@ -12,7 +12,7 @@ from kproxy.config.loading import Start, node_name
 from kproxy.daemon import process
 from kproxy.daemon.app import App, Outside
 from kproxy.daemon.flows import Door
-from kproxy.daemon.modes import choose_mode, open_dataplanes
+from kproxy.daemon.modes import choose_mode, open_part, open_parts
 from kproxy.kernel.conntrack import Conntrack
 from kproxy.kernel.conntrack_sysctls import conntrack_sysctls
 from kproxy.kernel.sysctl import Outcome, Sysctls
@@ -57,7 +57,8 @@ async def run(start: Start) -> None:
     api, sources, close = _sources(start, metrics)
     outside = Outside(
         sources=sources,
-        dataplanes=open_dataplanes(effective(start.config), families),
+        parts=open_parts(effective(start.config), families),
+        opener=lambda part, settings: open_part(part, settings, families),
         api=api,
         flows=_flow_door(),
         close=close,

@@ -58,10 +58,15 @@ def open_part(part: Part, settings: Effective, families: Iterable[Family]) -> li
     return OPENERS[part](settings, tuple(families))
 
 
+def open_parts(settings: Effective, families: Iterable[Family]) -> dict[Part, list[Dataplane]]:
+    """Open all parts of a mode. Raises Unsupported for a mode that is not built."""
+    families = tuple(families)
+    return {part: open_part(part, settings, families) for part in parts_of(settings)}
+
+
 def open_dataplanes(settings: Effective, families: Iterable[Family]) -> list[Dataplane]:
     """Open all dataplanes of a mode. Raises Unsupported for a mode that is not built."""
-    families = tuple(families)
-    return [dataplane for part in parts_of(settings) for dataplane in open_part(part, settings, families)]
+    return [dataplane for part in open_parts(settings, families).values() for dataplane in part]
 
 
 @contextlib.contextmanager

@@ -6,10 +6,9 @@ from typing import Protocol
 
 import msgspec
 
-from kproxy.dataplanes.contract import Difference
+from kproxy.dataplanes.contract import Difference, Duty
 from kproxy.table.route import RouteKey
 from kproxy.table.routing_table import Changes, RoutingTable, Times
-from kproxy.table.terms import Family, Mode
 
 
 class Sync(msgspec.Struct, frozen=True):
@@ -18,8 +17,7 @@ class Sync(msgspec.Struct, frozen=True):
     ``keys`` are the routes it touched, None: every one (a *full* run). ``changes`` are the times of all changes it carried.
     """
 
-    mode: Mode
-    family: Family
+    duty: Duty
     table: RoutingTable
     keys: frozenset[RouteKey] | None
     started: float
@@ -41,28 +39,28 @@ class Observer(Protocol):
     def resolved(self, changes: Changes, seconds: float) -> None:
         """Note a new wanted table."""
 
-    def queued(self, family: Family) -> None:
-        """Note that a family's kernel is behind its table from now on."""
+    def queued(self, duty: Duty) -> None:
+        """Note that a dataplane's kernel is behind its table from now on."""
 
     def synced(self, sync: Sync) -> None:
         """Note that the kernel holds what it shall, refused routes aside."""
 
-    def failed(self, mode: Mode, family: Family, words: str, *, retry_in: float) -> None:
+    def failed(self, duty: Duty, words: str, *, retry_in: float) -> None:
         """Note that a whole run failed; nothing is lost, it will be tried again."""
 
-    def unsettled(self, mode: Mode, family: Family, words: str) -> None:
+    def unsettled(self, duty: Duty, words: str) -> None:
         """Note that what no packet can reach any more could not be deleted."""
 
-    def refused(self, family: Family, key: RouteKey, words: str, *, retry_in: float) -> None:
+    def refused(self, duty: Duty, key: RouteKey, words: str, *, retry_in: float) -> None:
         """Note that the kernel refuses one route; what was in force of it stays."""
 
-    def accepted(self, family: Family, key: RouteKey) -> None:
+    def accepted(self, duty: Duty, key: RouteKey) -> None:
         """Note that a refused route is in force now, or gone."""
 
-    def drifted(self, family: Family, differences: Sequence[Difference]) -> None:
+    def drifted(self, duty: Duty, differences: Sequence[Difference]) -> None:
         """Note that somebody else has changed something of ours; the repair follows at once."""
 
-    def repaired(self, family: Family, seconds: float) -> None:
+    def repaired(self, duty: Duty, seconds: float) -> None:
         """Note that the kernel is as it was before somebody changed it, so many seconds after that was noticed."""
 
 
@@ -72,26 +70,26 @@ class Silent:
     def resolved(self, changes: Changes, seconds: float) -> None:
         """Ignore it."""
 
-    def queued(self, family: Family) -> None:
+    def queued(self, duty: Duty) -> None:
         """Ignore it."""
 
     def synced(self, sync: Sync) -> None:
         """Ignore it."""
 
-    def failed(self, mode: Mode, family: Family, words: str, *, retry_in: float) -> None:
+    def failed(self, duty: Duty, words: str, *, retry_in: float) -> None:
         """Ignore it."""
 
-    def unsettled(self, mode: Mode, family: Family, words: str) -> None:
+    def unsettled(self, duty: Duty, words: str) -> None:
         """Ignore it."""
 
-    def refused(self, family: Family, key: RouteKey, words: str, *, retry_in: float) -> None:
+    def refused(self, duty: Duty, key: RouteKey, words: str, *, retry_in: float) -> None:
         """Ignore it."""
 
-    def accepted(self, family: Family, key: RouteKey) -> None:
+    def accepted(self, duty: Duty, key: RouteKey) -> None:
         """Ignore it."""
 
-    def drifted(self, family: Family, differences: Sequence[Difference]) -> None:
+    def drifted(self, duty: Duty, differences: Sequence[Difference]) -> None:
         """Ignore it."""
 
-    def repaired(self, family: Family, seconds: float) -> None:
+    def repaired(self, duty: Duty, seconds: float) -> None:
         """Ignore it."""

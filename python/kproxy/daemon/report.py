@@ -2,12 +2,12 @@
 """What the loop tells, carried to metrics, health, Events and the log."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from kproxy.daemon.logs import fields
 from kproxy.daemon.observer import Sync
-from kproxy.dataplanes.contract import Difference
+from kproxy.dataplanes.contract import Difference, Duty
 from kproxy.objects.events import Broken, Delete, Event, Kind, Upsert
 from kproxy.objects.node import Node
 from kproxy.observe.events import Action, Reason, Recorder, Reference, Weight, object_reference
@@ -42,7 +42,7 @@ class Reporter:
         complaints: Callable[[], Mapping[tuple[Kind, str], tuple[str, ...]]] = dict,
     ) -> None:
         self.broken: dict[tuple[Kind | None, str], str] = {}
-        self.limits: dict[Family, dict[RouteKey, str]] = {family: {} for family in Family}
+        self.limits: dict[Duty, dict[RouteKey, str]] = {}
         self._node = node
         self._metrics = metrics
         self._health = health
@@ -51,9 +51,9 @@ class Reporter:
         self._complaints = complaints
         self._known_complaints: dict[tuple[Kind, str], tuple[str, ...]] = {}
         self._conflicts: tuple[Conflict, ...] = ()
-        self._refused: dict[Family, dict[RouteKey, str]] = {family: {} for family in Family}
+        self._refused: dict[Duty, dict[RouteKey, str]] = {}
         self._pending = dict.fromkeys(metrics.changes_total, 0)
-        self._failures: dict[Family, str] = {}
+        self._failures: dict[Duty, str] = {}
 
     # What sources tell.
 
@@ -125,18 +125,17 @@ class Reporter:
                     self._events.tell(Weight.WARNING, Reason.OBJECT_QUESTIONABLE, Action.READ, words, about)
         self._known_complaints = dict(complaints)
 
-    def queued(self, family: Family) -> None:
-        """Note that a family's kernel is behind."""
-        self._health.queued(family)
-        self._metrics.sync_queued.labels(family).set(self._clock.wall())
+    def queued(self, duty: Duty) -> None:
+        """Note that a dataplane's kernel is behind."""
+        self._health.queued(duty)
+        self._metrics.sync_queued.labels(duty.family).set(self._clock.wall())
 
     def synced(self, sync: Sync) -> None:
         """Count a run, its latencies, and what the mode cannot do."""
-        family, seconds = sync.family, sync.ended - sync.started
-        self._health.updated(family)
-        if family in self._failures:
-            del self._failures[family]
-            log.info("%s %s: the kernel takes changes again", sync.mode, family)
+        duty, family, seconds = sync.duty, sync.duty.family, sync.ended - sync.started
+        self._health.updated(duty)
+        if self._failures.pop(duty, None):
+            log.info("%s: the kernel takes changes again", duty)
         metrics = self._metrics
         metrics.synced(family, seconds, full=sync.full, wall=self._clock.wall(), operations=sync.operations)
         for times in sync.changes:
@@ -149,15 +148,14 @@ class Reporter:
         if sync.full or log.isEnabledFor(logging.DEBUG):
             log.log(
                 logging.INFO if sync.full else logging.DEBUG,
-                "%s %s: %s",
-                sync.mode,
-                family,
+                "%s: %s",
+                duty,
                 "everything is in force" if sync.full else "changes are in force",
                 extra=fields(operations=sync.operations, seconds=round(seconds, 6)),
             )
 
     def _note_limits(self, sync: Sync) -> None:
-        own = self.limits[sync.family]
+        own = self.limits.setdefault(sync.duty, {})
         for key in list(own) if sync.keys is None else [key for key in sync.keys if key in own]:
             if key not in sync.limits:
                 del own[key]
@@ -166,51 +164,66 @@ class Reporter:
                 own[key] = words
                 log.warning("%s: %s", key, words)
                 self._events.tell(Weight.WARNING, Reason.ROUTE_LIMITED, Action.SYNC, words, service_reference(key))
-        self._metrics.limited_routes.labels(sync.family).set(len(own))
+        self._metrics.limited_routes.labels(sync.duty.family).set(_count(self.limits, sync.duty.family))
 
-    def failed(self, mode: Mode, family: Family, words: str, *, retry_in: float) -> None:
+    def failed(self, duty: Duty, words: str, *, retry_in: float) -> None:
         """Count a failure; the log names the first of a kind, and then each that comes after a long pause."""
-        self._metrics.failed(mode, family)
-        known = self._failures.get(family) == words and retry_in < 30.0
-        self._failures[family] = words
+        self._metrics.failed(duty)
+        known = self._failures.get(duty) == words and retry_in < 30.0
+        self._failures[duty] = words
         level = logging.DEBUG if known else logging.ERROR
-        log.log(level, "%s %s: the sync failed, nothing is lost: %s", mode, family, words, extra=fields(retry_in=retry_in))
+        log.log(level, "%s: the sync failed, nothing is lost: %s", duty, words, extra=fields(retry_in=retry_in))
 
-    def unsettled(self, mode: Mode, family: Family, words: str) -> None:
+    def unsettled(self, duty: Duty, words: str) -> None:
         """Count a failed clean-up."""
-        if mode is Mode.NFTABLES:
-            self._metrics.nftables_cleanup_failures.labels(family).inc()
-        log.warning("%s %s: left-overs could not be deleted: %s", mode, family, words)
+        if duty.mode is Mode.NFTABLES:
+            self._metrics.nftables_cleanup_failures.labels(duty.family).inc()
+        log.warning("%s: left-overs could not be deleted: %s", duty, words)
 
-    def refused(self, family: Family, key: RouteKey, words: str, *, retry_in: float) -> None:
+    def refused(self, duty: Duty, key: RouteKey, words: str, *, retry_in: float) -> None:
         """Name the Service."""
-        self._metrics.refusals.labels(family).inc()
-        refused = self._refused[family]
+        self._metrics.refusals.labels(duty.family).inc()
+        refused = self._refused.setdefault(duty, {})
         if refused.get(key) != words:
             log.error("%s is refused by the kernel: %s", key, words, extra=fields(retry_in=retry_in))
             self._events.tell(Weight.WARNING, Reason.ROUTE_REFUSED, Action.SYNC, words, service_reference(key))
         refused[key] = words
-        self._metrics.refused_routes.labels(family).set(len(refused))
+        self._metrics.refused_routes.labels(duty.family).set(_count(self._refused, duty.family))
 
-    def accepted(self, family: Family, key: RouteKey) -> None:
+    def accepted(self, duty: Duty, key: RouteKey) -> None:
         """Say that it is over."""
-        self._refused[family].pop(key, None)
-        self._metrics.refused_routes.labels(family).set(len(self._refused[family]))
+        self._refused.get(duty, {}).pop(key, None)
+        self._metrics.refused_routes.labels(duty.family).set(_count(self._refused, duty.family))
         log.info("%s is not refused any more", key)
 
-    def drifted(self, family: Family, differences: Sequence[Difference]) -> None:
+    def drifted(self, duty: Duty, differences: Sequence[Difference]) -> None:
         """Name what others have changed."""
-        self._metrics.differences.labels(family).inc(len(differences))
+        self._metrics.differences.labels(duty.family).inc(len(differences))
         named = "; ".join(difference.what for difference in differences[:NAMED])
         more = f" and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
-        log.warning("%s: somebody has changed our rules, repairing: %s%s", family, named, more)
+        log.warning("%s: somebody has changed our rules, repairing: %s%s", duty, named, more)
 
-    def repaired(self, family: Family, seconds: float) -> None:
+    def repaired(self, duty: Duty, seconds: float) -> None:
         """Count a repair."""
-        self._metrics.repairs.labels(family).inc()
-        words = f"{family}: rules that somebody else had changed are repaired"
+        self._metrics.repairs.labels(duty.family).inc()
+        words = f"{duty}: rules that somebody else had changed are repaired"
         log.warning("%s", words, extra=fields(seconds=round(seconds, 3)))
         self._events.tell(Weight.WARNING, Reason.RULES_REPAIRED, Action.SYNC, words)
+
+    def serve(self, duties: Collection[Duty]) -> None:
+        """Take note of whose table is in force from now on; what others were told of does not count any more."""
+        self._health.serve(duties)
+        for noted, gauge in ((self.limits, self._metrics.limited_routes), (self._refused, self._metrics.refused_routes)):
+            for duty in noted.keys() - set(duties):
+                del noted[duty]
+            for duty in duties:
+                gauge.labels(duty.family).set(_count(noted, duty.family))
+        self._failures = {duty: words for duty, words in self._failures.items() if duty in duties}
+
+
+def _count(noted: Mapping[Duty, Collection[RouteKey]], family: Family) -> int:
+    """Count the routes of a family that are noted of any of its dataplanes."""
+    return len({key for duty, keys in noted.items() if duty.family is family for key in keys})
 
 
 def _stations(times: Times) -> dict[str, float]:

@@ -2,11 +2,13 @@
 """What a scrape of /metrics costs: the kernel's counters are read between two syncs, and never too often."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from kproxy.daemon.lane import Lane
+from kproxy.dataplanes.contract import Dataplane, Duty
 from kproxy.observe.metrics import Metrics
 from kproxy.observe.status import size_of
 from kproxy.observe.traffic import Cap, TrafficCollector
@@ -20,9 +22,9 @@ READING_SHARE: Final = 0.05  # of the time at most goes into reading counters; s
 
 
 class Scraper:
-    """Exposes all series; counts what is only worth counting when somebody asks."""
+    """Exposes all series; counts what is only worth counting when somebody asks. ``lanes``: those that serve now."""
 
-    def __init__(self, lanes: Sequence[Lane], metrics: Metrics, cap: Cap, *, clock: Clock) -> None:
+    def __init__(self, lanes: Callable[[], Sequence[Lane]], metrics: Metrics, cap: Cap, *, clock: Clock) -> None:
         self._lanes = lanes
         self._metrics = metrics
         self._clock = clock
@@ -35,6 +37,13 @@ class Scraper:
         """Put another cap in force."""
         self._collector.cap = cap
 
+    async def serve(self, lanes: Sequence[Lane]) -> None:
+        """Keep what lanes that are not among these have counted, read for the last time, and ask them no more."""
+        async with self._turn:
+            self._fresh_until = 0.0
+            await self._read()
+            self._collector.serve([lane.duty for lane in lanes])
+
     async def expose(self) -> bytes:
         """Return all series as text."""
         async with self._turn:
@@ -45,22 +54,23 @@ class Scraper:
         began = self._clock.monotonic()
         if began < self._fresh_until:
             return
-        for lane in self._lanes:
+        for lane in self._lanes():
             if lane.table is None:
                 continue
             try:
-                await lane.ask(
-                    lambda dataplane: self._collector.take(dataplane.family, dataplane.counters()), patience=PATIENCE
-                )
+                await lane.ask(functools.partial(self._take, lane.duty), patience=PATIENCE)
             except TimeoutError:
-                log.debug("%s: the kernel is being written, the last counters are told once more", lane.dataplane.family)
+                log.debug("%s: the kernel is being written, the last counters are told once more", lane.duty)
             except KernelError as error:
-                log.warning("%s: the counters cannot be read: %s", lane.dataplane.family, error)
+                log.warning("%s: the counters cannot be read: %s", lane.duty, error)
         ended = self._clock.monotonic()
         self._fresh_until = ended + (ended - began) / READING_SHARE
 
+    def _take(self, duty: Duty, dataplane: Dataplane) -> None:
+        self._collector.take(duty, dataplane.counters())
+
     def _expose(self) -> bytes:
-        for lane in self._lanes:
+        for lane in self._lanes():
             family, table = lane.dataplane.family, lane.table
             if table is None:
                 continue

@@ -20,17 +20,17 @@ def status_of(app: "App") -> Status:
     now = time.monotonic()
     table = app.router.table
     lanes = []
-    for lane in app.loop.lanes:
-        family = lane.dataplane.family
+    for lane in app.switch.lanes:
+        family = lane.duty.family
         routes, frontends, endpoints = size_of(lane.table, family) if lane.table else (0, 0, 0)
         refused = {
             str(key): RefusedRoute(refusal.words, refusal.failures, max(0.0, refusal.retry_at - now))
             for key, refusal in lane.refusals.items()
         }
-        limits = {str(key): words for key, words in app.limits[family].items()}
+        limits = {str(key): words for key, words in app.limits.get(lane.duty, {}).items()}
         lanes.append(
             LaneStatus(
-                mode=lane.dataplane.mode,
+                mode=lane.duty.mode,
                 family=family,
                 in_force=lane.table is not None,
                 settled=lane.settled,
@@ -46,9 +46,11 @@ def status_of(app: "App") -> Status:
         version=__version__,
         node=app.settings.node,
         mode=app.settings.mode,
+        coming=app.switch.coming.settings.mode if app.switch.coming else "",
+        leaving=tuple(map(str, app.switch.leaving)),
         started=app.started,
         services=len(table.services),
-        waiting_for=app.loop.feed.missing,
+        waiting_for=app.switch.now.loop.feed.missing,
         lanes=tuple(lanes),
         conflicts=table.conflicts,
         broken={f"{kind or 'file'} {key}": words for (kind, key), words in app.broken.items()},
@@ -59,7 +61,8 @@ def status_of(app: "App") -> Status:
 def explanation_of(app: "App", packet: Packet) -> Explanation:
     """Explain a packet by the table in force, and say where that is not the newest one. Raises ValueError."""
     family = family_of(packet.destination)
-    lane = next((lane for lane in app.loop.lanes if lane.dataplane.family is family), None)
+    lanes = [lane for lane in app.switch.now.lanes if lane.duty.family is family]
+    lane = min(lanes, key=lambda lane: lane.settled, default=None)
     notes = []
     if lane is None:
         notes.append(f"this node does not serve {family}")
@@ -71,7 +74,7 @@ def explanation_of(app: "App", packet: Packet) -> Explanation:
     name = service_of(packet, table)
     shape = app.router.store.services.get(name)
     traces = trace_service(shape, app.router.store.slices_of(name), app.router.view) if shape else ()
-    if lane:
+    for lane in lanes:
         notes += [f"{key} is refused by the kernel: {no.words}" for key, no in lane.refusals.items() if key.service == name]
-        notes += [f"{key}: {words}" for key, words in app.limits[family].items() if key.service == name]
+        notes += [f"{key}: {words}" for key, words in app.limits.get(lane.duty, {}).items() if key.service == name]
     return explain(packet, table, {trace.key: trace for trace in traces}, notes)

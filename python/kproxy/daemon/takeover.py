@@ -1,37 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking a node over from kube-proxy: ours in and verified, then its rules out. No connection meets a gap.
+"""Taking a node over, from kube-proxy or from an earlier kproxy in another mode: ours in and verified, then theirs out.
 
-Both rule sets may stand beside each other: whichever translates a packet first, the other then leaves it alone.
+No connection meets a gap. Both rule sets may stand beside each other: whichever translates a packet first, the other then
+leaves it alone.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
 from typing import Final
 
-from kproxy.daemon.lane import Lane
+from kproxy.daemon.switch import Switch
 from kproxy.dataplanes import upstream
 from kproxy.observe.events import Action, Reason, Recorder, Weight
 from kproxy.table.errors import KernelError
 
 log: Final = logging.getLogger(__name__)
-PATIENCE: Final = 1.0  # seconds between looks at whether ours is in
 
 
-async def take_over(lanes: Sequence[Lane], events: Recorder) -> None:
-    """Wait until every lane's table is in force; if kube-proxy has left something here, verify ours and remove its."""
-    for lane in lanes:
-        await _until(lambda lane=lane: lane.settled)  # type: ignore[misc]
+async def take_over(switch: Switch, events: Recorder) -> None:
+    """Once our tables are in force: if others serve here too, verify ours and let theirs go."""
+    await switch.in_force()
+    others = await switch.others()
+    found = await _found()
+    if not others and not found:
+        return
+    await switch.verified()
+    await switch.see_off(others)
+    if found:
+        await _remove(found, events)
+
+
+async def _found() -> list[str]:
     try:
-        found = await asyncio.to_thread(upstream.found)
+        return await asyncio.to_thread(upstream.found)
     except KernelError as error:
         log.warning("whether kube-proxy has left rules here cannot be told: %s", error)
-        return
-    if not found:
-        return
-    for lane in lanes:
-        while not await lane.verified():  # noqa: ASYNC110 - it is the kernel that is asked
-            await asyncio.sleep(PATIENCE)
+        return []
+
+
+async def _remove(found: list[str], events: Recorder) -> None:
     log.info("kube-proxy's rules are here; ours are in force and verified, so theirs go: %s", "; ".join(found))
     removal = await asyncio.to_thread(upstream.remove)
     for words in removal.done:
@@ -43,8 +50,3 @@ async def take_over(lanes: Sequence[Lane], events: Recorder) -> None:
     weight = Weight.WARNING if removal.errors else Weight.NORMAL
     words = "; ".join([*removal.done, *map(str, removal.errors)])
     events.tell(weight, Reason.TAKEN_OVER, Action.START, f"kube-proxy's rules were taken over: {words}")
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - minutes may pass, and nobody is in a hurry
-        await asyncio.sleep(PATIENCE)

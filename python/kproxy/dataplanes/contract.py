@@ -22,6 +22,17 @@ from kproxy.table.terms import Family, Mode
 Committed: TypeAlias = Any  # each dataplane's own value
 
 
+class Duty(msgspec.Struct, frozen=True, order=True):
+    """What a dataplane is there for: one mode in one family. It names a dataplane to whoever watches it."""
+
+    mode: Mode
+    family: Family
+
+    def __str__(self) -> str:
+        """Return ``nftables IPv4``."""
+        return f"{self.mode} {self.family}"
+
+
 class Transaction(Protocol):
     """Changes to the kernel as a value. ``str()`` is text that the mode's own tool accepts, all phases in order."""
 

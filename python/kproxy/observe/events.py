@@ -52,6 +52,8 @@ class Reason(enum.StrEnum):
     RULES_REPAIRED = "RulesRepaired"
     TAKEN_OVER = "RulesTakenOver"
     CONFIG_APPLIED = "ConfigurationApplied"
+    MODE_SWITCHED = "ProxyModeSwitched"
+    MODE_REFUSED = "ProxyModeRefused"
 
 
 class Action(enum.StrEnum):

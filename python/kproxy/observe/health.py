@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from kproxy.dataplanes.contract import Duty
 from kproxy.objects.node import DRAIN_TAINT, Node
 from kproxy.table.clock import Clock
 from kproxy.table.terms import Family
@@ -25,8 +26,8 @@ class FamilyHealth(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """Everything the three pages answer from. Times are wall-clock seconds.
 
-    ``healthy``: the proxy is. ``eligible``: the Node may get traffic from outside. ``ready``: every family has a
-    table in force.
+    ``healthy``: the proxy is. ``eligible``: the Node may get traffic from outside. ``ready``: every dataplane that serves
+    has a table in force.
     """
 
     healthy: bool
@@ -40,29 +41,42 @@ class Verdict(msgspec.Struct, frozen=True):
 class Health:
     """Told what happens, it says how things are."""
 
-    def __init__(self, timeout: float, *, clock: Clock, families: Iterable[Family] = ()) -> None:
+    def __init__(self, timeout: float, *, clock: Clock) -> None:
         self.timeout = timeout
         self._clock = clock
         self._started = clock.monotonic()
-        self._wanted = frozenset(families)  # whose first table readiness waits for
-        self._queued: dict[Family, float] = {}  # since when the oldest change waits
-        self._updated: dict[Family, float] = {}  # wall clock
+        self._serving: frozenset[Duty] = frozenset()  # whose first table readiness waits for
+        self._queued: dict[Duty, float] = {}  # since when the oldest change waits
+        self._updated: dict[Duty, float] = {}  # wall clock
         self._first_wall = clock.wall()
         self._node_known = False
         self._eligible = True
 
-    def queued(self, family: Family) -> None:
-        """Note that a change waits for the kernel."""
-        self._queued.setdefault(family, self._clock.monotonic())
+    def expect(self, duties: Iterable[Duty]) -> None:
+        """Count on these dataplanes, none of which has a table yet."""
+        self._serving = frozenset(duties)
 
-    def updated(self, family: Family) -> None:
+    def serve(self, duties: Iterable[Duty]) -> None:
+        """Count on these dataplanes from now on, whose tables are in force, and on no others."""
+        self._serving = frozenset(duties)
+        self._queued = {duty: since for duty, since in self._queued.items() if duty in self._serving}
+        wall = self._clock.wall()
+        self._updated = {duty: self._updated.get(duty, wall) for duty in self._serving}
+
+    def queued(self, duty: Duty) -> None:
+        """Note that a change waits for the kernel. One that nobody counts on yet may take its time."""
+        if duty in self._serving:
+            self._queued.setdefault(duty, self._clock.monotonic())
+
+    def updated(self, duty: Duty) -> None:
         """Note that the kernel has all there was to have."""
-        self._queued.pop(family, None)
-        self._updated[family] = self._clock.wall()
+        if duty in self._serving:
+            self._queued.pop(duty, None)
+            self._updated[duty] = self._clock.wall()
 
     @property
     def waiting(self) -> bool:
-        """Tell whether any family's change waits."""
+        """Tell whether any dataplane's change waits."""
         return bool(self._queued)
 
     def node(self, node: Node | None) -> None:
@@ -77,17 +91,20 @@ class Health:
     def verdict(self) -> Verdict:
         """Say how things are now."""
         now, wall = self._clock.monotonic(), self._clock.wall()
-        late = {family for family, since in self._queued.items() if now - since >= self.timeout}
+        late = {duty.family for duty, since in self._queued.items() if now - since >= self.timeout}
+        updated: dict[Family, float] = {}
+        for duty, moment in self._updated.items():
+            updated[duty.family] = min(moment, updated.get(duty.family, moment))
         families = {
-            family: FamilyHealth(self._updated.get(family, self._first_wall), family not in late)
+            family: FamilyHealth(updated.get(family, self._first_wall), family not in late)
             for family in Family
-            if family in self._updated or family in late
+            if family in updated or family in late
         }
         blind = not self._updated and now - self._started >= self.timeout
         return Verdict(
             healthy=not late and not blind,
             eligible=self._eligible,
-            ready=bool(self._updated) and self._wanted <= self._updated.keys(),
+            ready=bool(self._updated) and self._serving <= self._updated.keys(),
             updated=max(self._updated.values(), default=self._first_wall),
             now=wall,
             families=families,

@@ -5,12 +5,13 @@
 and alerts keep working. ``kproxy_*`` are ours. Traffic series come from the kernel's counters, see ``traffic``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from kproxy.dataplanes.contract import Duty
 from kproxy.objects.events import Kind
 from kproxy.table.terms import Family, Mode
 
@@ -64,10 +65,11 @@ class Metrics:
         for seconds in programming:
             self.network_programming.labels(family).observe(max(0.0, seconds))
 
-    def families(self, families: Sequence[Family], mode: Mode) -> None:
-        """Let the series of each family in use begin at zero, and name the mode in force."""
+    def serve(self, mode: Mode, duties: Iterable[Duty]) -> None:
+        """Name the mode in force, and let the series of each family in use begin at zero."""
+        self.mode.clear()
         self.mode.labels(mode).set(1)
-        for family in families:
+        for family in dict.fromkeys(duty.family for duty in duties):
             for counter in (
                 self.sync_failures, self.repairs, self.differences, self.refusals, self.flows_deleted, self.kernel_operations
             ):  # fmt: skip
@@ -78,11 +80,11 @@ class Metrics:
                 self.nftables_failures.labels(family)
                 self.nftables_cleanup_failures.labels(family)
 
-    def failed(self, mode: Mode, family: Family) -> None:
+    def failed(self, duty: Duty) -> None:
         """Count a run that failed as a whole."""
-        self.sync_failures.labels(family).inc()
-        if mode is Mode.NFTABLES:
-            self.nftables_failures.labels(family).inc()
+        self.sync_failures.labels(duty.family).inc()
+        if duty.mode is Mode.NFTABLES:
+            self.nftables_failures.labels(duty.family).inc()
 
     # The series, by theme.
 

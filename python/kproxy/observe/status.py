@@ -33,13 +33,18 @@ class LaneStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """All of it. ``waiting_for``: what the first table still needs. ``started`` is wall-clock seconds."""
+    """All of it. ``waiting_for``: what the first table still needs. ``started`` is wall-clock seconds.
+
+    ``coming`` is the mode that a switch is on its way to, ``leaving`` what established connections still need of others.
+    """
 
     version: str
     node: str
     mode: str
     started: float
     services: int
+    coming: str = ""
+    leaving: tuple[str, ...] = ()
     waiting_for: tuple[str, ...] = ()
     lanes: tuple[LaneStatus, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
@@ -62,12 +67,15 @@ def as_text(status: Status) -> str:
     lines = [f"kproxy {status.version} on node {status.node}, mode {status.mode}, {status.services} Services"]
     if status.waiting_for:
         lines.append(f"no table in force yet: waiting for {', '.join(status.waiting_for)}")
+    if status.coming:
+        lines.append(f"mode {status.coming} is coming: it takes over once it is in force and verified")
+    lines += [f"{part} is leaving: established connections need it" for part in status.leaving]
     for lane in status.lanes:
         state = (
             "in force and newest" if lane.settled else "in force, newer changes wait" if lane.in_force else "not in force"
         )
         size = f"{lane.routes} routes, {lane.frontends} frontends, {lane.endpoints} endpoints"
-        lines.append(f"{lane.family}: {state}; {size}")
+        lines.append(f"{lane.mode} {lane.family}: {state}; {size}")
         if lane.failure:
             lines.append(f"  the last sync failed: {lane.failure}")
         lines += [

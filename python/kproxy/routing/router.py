@@ -78,6 +78,12 @@ class Router:
         self._node_touched = True
         return self._advance()
 
+    def learn(self, other: "Router") -> None:
+        """Know of the cluster what another router of this node knows. Raises ValueError for another node's."""
+        if other.settings.node != self.settings.node:
+            raise ValueError(f"this Router is for node {self.settings.node!r}, not {other.settings.node!r}")
+        self.store = other.store.copy()
+
     def _advance(self) -> Changes | None:
         if not self.store.synced >= NEEDED:
             return None

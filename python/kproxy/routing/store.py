@@ -49,6 +49,15 @@ class Store:
         self._service_of: dict[str, str] = {}
         self._service_cidrs: dict[str, tuple[str, ...]] = {}
 
+    def copy(self) -> "Store":
+        """Return a second store that knows the same, and learns by itself from then on. What it holds is never changed."""
+        other = Store(self._name, started=self.triggers.started)
+        other.node, other.addresses = self.node, self.addresses
+        other.services, other.complaints, other.synced = dict(self.services), dict(self.complaints), set(self.synced)
+        other._slices = {service: dict(slices) for service, slices in self._slices.items()}
+        other._service_of, other._service_cidrs = dict(self._service_of), dict(self._service_cidrs)
+        return other
+
     def slices_of(self, service: str) -> list[SliceRecord]:
         """Return a Service's slices, sorted by name."""
         slices = self._slices.get(service)

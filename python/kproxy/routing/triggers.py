@@ -28,13 +28,13 @@ class Triggers:
     """The times that the next change of the table will take with it."""
 
     def __init__(self, started: float) -> None:
-        self._started = started
+        self.started = started
         self._waiting: dict[str, list[float]] = {}
 
     def record(self, service: str, slice_: EndpointSlice) -> None:
         """Note the time of a slice that was a change."""
         moment = trigger_time(slice_)
-        if moment is not None and moment > self._started:
+        if moment is not None and moment > self.started:
             self._waiting.setdefault(service, []).append(moment)
 
     def forget(self, service: str) -> None:

@@ -3,13 +3,16 @@
 
 from typing import Any
 
+from kproxy.dataplanes.contract import Duty
 from kproxy.objects.meta import Meta
 from kproxy.objects.node import Node, NodeSpec, Taint
 from kproxy.observe.answers import healthz, livez
 from kproxy.observe.health import Health
 from kproxy.observe.metrics import Metrics
 from kproxy.table.clock import FakeClock
-from kproxy.table.terms import Family
+from kproxy.table.terms import Family, Mode
+
+DUTIES = {family: Duty(Mode.NFTABLES, family) for family in Family}
 
 
 def run(case: dict[str, Any]) -> None:
@@ -20,10 +23,11 @@ def run(case: dict[str, Any]) -> None:
         return
     clock = FakeClock()
     health = Health(given["timeoutSeconds"], clock=clock)
+    health.expect(DUTIES.values())
     health.node(Node(Meta("n1")))
     if not any("start" in step for step in given["steps"]):
         for family in Family:
-            health.updated(family)
+            health.updated(DUTIES[family])
     for number, (step, wanted) in enumerate(zip(given["steps"], expect["afterEachStep"], strict=True)):
         _take(step, health, clock)
         verdict = health.verdict()
@@ -39,10 +43,10 @@ def _take(step: dict[str, Any], health: Health, clock: FakeClock) -> None:
                 pass
             case "queuedUpdate":
                 for family in _families(value):
-                    health.queued(family)
+                    health.queued(DUTIES[family])
             case "updated":
                 for family in _families(value):
-                    health.updated(family)
+                    health.updated(DUTIES[family])
             case "advanceSeconds":
                 clock.advance(value)
             case "nodeTaint":

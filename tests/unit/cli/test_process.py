@@ -188,9 +188,9 @@ def test_what_cannot_change_live_ends_the_process_with_upstreams_words(node: Nod
     """Exit code 1; the rules stay."""
     path = _config(tmp_path / "config")
     node.start(f"--config={path}")
-    _config(path, mode="iptables")
+    _config(path, conntrack={"min": 1})
     assert node.process is not None
-    assert node.process.wait(10) == 1
+    assert node.process.wait(30) == 1
     assert "content of the proxy server's configuration file was updated" in node.log.read_text()
     assert "10.244.0.1 . 8080" in node.nft("list", "table", "ip", "kproxy")
 

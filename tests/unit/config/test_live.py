@@ -49,10 +49,22 @@ def test_applied_live(tmp_path: Path) -> None:
     assert decision.start.config.mode == "nftables"
 
 
+def test_another_mode_is_applied_live(tmp_path: Path) -> None:
+    """With what it means for NodePorts; where it cannot serve, all else is applied with the old one."""
+    decision = _judge(tmp_path, "mode: nftables\n", "mode: iptables\nclusterCIDR: 10.0.0.0/8\n")
+
+    assert isinstance(decision, Apply)
+    assert set(decision.fields) == {"mode", "clusterCIDR", "nodePortAddresses"}
+    assert (decision.start.config.mode, decision.start.config.node_port_addresses) == ("iptables", ())
+    kept = decision.keeping("nftables")
+    assert (kept.start.config.mode, kept.start.config.node_port_addresses) == ("nftables", ("primary",))
+    assert kept.start.config.cluster_cidr == "10.0.0.0/8"
+    assert "mode" not in kept.fields
+
+
 @pytest.mark.parametrize(
     ("after", "words"),
     [
-        ("mode: iptables\n", "mode (the mode is chosen at the start)"),
         ("conntrack: {min: 1}\nclusterCIDR: 10.0.0.0/8\n", "conntrack.min (sysctls want"),
         ("append fake content", "cannot be used: configuration file"),
         ("mode: magic\n", "cannot be used: 1 setting is wrong"),

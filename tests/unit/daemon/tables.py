@@ -4,14 +4,14 @@
 from collections.abc import Iterable, Sequence
 
 from kproxy.daemon.observer import Silent, Sync
-from kproxy.dataplanes.contract import Difference
+from kproxy.dataplanes.contract import Difference, Duty
 from kproxy.objects.events import Event
 from kproxy.table.endpoint import Endpoint
 from kproxy.table.frontend import Frontend
 from kproxy.table.node import NodeFacts
 from kproxy.table.route import REJECT, Policy, Route, RouteKey, Verdict
 from kproxy.table.routing_table import Changes, RouteChange, RoutingTable, ServiceRoutes
-from kproxy.table.terms import Action, Family, FrontendKind, Mode, Protocol
+from kproxy.table.terms import Action, Family, FrontendKind, Protocol
 
 
 def key(name: str, family: Family = Family.IPV4) -> RouteKey:
@@ -85,23 +85,23 @@ class Witness(Silent):
         """Remember it."""
         self.syncs.append(sync)
 
-    def failed(self, mode: Mode, family: Family, words: str, *, retry_in: float) -> None:  # noqa: ARG002 - the protocol
+    def failed(self, duty: Duty, words: str, *, retry_in: float) -> None:  # noqa: ARG002 - the protocol
         """Remember it."""
         self.failures.append((words, retry_in))
 
-    def refused(self, family: Family, key: RouteKey, words: str, *, retry_in: float) -> None:  # noqa: ARG002 - the protocol
+    def refused(self, duty: Duty, key: RouteKey, words: str, *, retry_in: float) -> None:  # noqa: ARG002 - the protocol
         """Remember it."""
         self.refusals.append((key, retry_in))
 
-    def accepted(self, family: Family, key: RouteKey) -> None:  # noqa: ARG002 - the protocol
+    def accepted(self, duty: Duty, key: RouteKey) -> None:  # noqa: ARG002 - the protocol
         """Remember it."""
         self.accepted_keys.append(key)
 
-    def drifted(self, family: Family, differences: Sequence[Difference]) -> None:  # noqa: ARG002 - the protocol
+    def drifted(self, duty: Duty, differences: Sequence[Difference]) -> None:  # noqa: ARG002 - the protocol
         """Remember it."""
         self.drifts.append(differences)
 
-    def repaired(self, family: Family, seconds: float) -> None:  # noqa: ARG002 - the protocol
+    def repaired(self, duty: Duty, seconds: float) -> None:  # noqa: ARG002 - the protocol
         """Remember it."""
         self.repairs.append(seconds)
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from kproxy.daemon.feed import Feed
 from kproxy.daemon.gate import Gate, Open
 from kproxy.daemon.lane import Timing
 from kproxy.daemon.loop import Loop
@@ -29,10 +30,9 @@ class Cluster:
         self.router = ScriptedRouter(first)
         self.witness = Witness()
         self.loop = Loop(
-            self.router,
+            Feed(self.router, clock=self.clock, gate=gate or Open(), resolved=self.witness.resolved),
             [FakeDataplane(family, kernel=kernel) for family, kernel in self.kernels.items()],
             clock=self.clock,
-            gate=gate or Open(),
             observer=self.witness,
             timing=Timing(minimum=minimum),
         )
@@ -121,11 +121,11 @@ async def test_it_runs_on_the_machines_clock() -> None:
     """A large first table goes through a thread, a change inline, a flush is repaired."""
     routes = [route("a", "1", number=number) for number in range(1)]
     kernel, router, witness = FakeKernel(), ScriptedRouter(table(*routes)), Witness()
+    clock = SystemClock()
     loop = Loop(
-        router,
+        Feed(router, clock=clock, gate=Open(), resolved=witness.resolved),
         [FakeDataplane(Family.IPV4, kernel=kernel)],
-        clock=SystemClock(),
-        gate=Open(),
+        clock=clock,
         observer=witness,
         timing=Timing(minimum=0.0, poll=0.02),
     )
@@ -151,7 +151,9 @@ async def _until(condition: object) -> None:
 async def test_a_node_that_lacks_what_the_configuration_needs_ends_the_run() -> None:
     """With a sentence that names the mend."""
     gate = Gate(SystemClock().monotonic() - 1_000, node="n1", wants_node=False, wants_pod_cidrs=True)
-    loop = Loop(ScriptedRouter(table()), [FakeDataplane(Family.IPV4)], clock=SystemClock(), gate=gate, observer=Witness())
+    clock, witness = SystemClock(), Witness()
+    feed = Feed(ScriptedRouter(table()), clock=clock, gate=gate, resolved=witness.resolved)
+    loop = Loop(feed, [FakeDataplane(Family.IPV4)], clock=clock, observer=witness)
     loop.emit(Synced(Kind.SERVICE))
     loop.emit(Synced(Kind.ENDPOINT_SLICE))
     with pytest.raises(ConfigError, match="podCIDRs"):

@@ -8,7 +8,7 @@ import pytest
 
 from kproxy.daemon.observer import Sync
 from kproxy.daemon.report import Reporter
-from kproxy.dataplanes.contract import Difference
+from kproxy.dataplanes.contract import Difference, Duty
 from kproxy.objects.endpointslice import EndpointSlice
 from kproxy.objects.events import Broken, Kind, Upsert
 from kproxy.objects.meta import Meta
@@ -21,6 +21,8 @@ from kproxy.table.clock import FakeClock
 from kproxy.table.routing_table import Conflict, RoutingTable, Times
 from kproxy.table.terms import Family, Mode
 from tests.unit.daemon.tables import changes, key, table
+
+V4 = Duty(Mode.NFTABLES, Family.IPV4)
 
 
 class Told(Recorder):
@@ -41,7 +43,8 @@ class Desk:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.metrics = Metrics()
-        self.health = Health(60.0, clock=self.clock, families=[Family.IPV4])
+        self.health = Health(60.0, clock=self.clock)
+        self.health.expect([V4])
         self.events = Told(self.clock)
         self.complaints: dict[tuple[Kind, str], tuple[str, ...]] = {}
         self.reporter = Reporter(
@@ -59,7 +62,7 @@ class Desk:
 
     def sync(self, **fields: Any) -> None:
         """Report a sync of IPv4."""
-        usual: dict[str, Any] = {"mode": Mode.NFTABLES, "family": Family.IPV4, "table": table()}
+        usual: dict[str, Any] = {"duty": V4, "table": table()}
         usual |= {"keys": None, "started": 1.0, "ended": 1.5}
         self.reporter.synced(Sync(**usual | fields))
 
@@ -72,7 +75,7 @@ def _listen(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_sync_is_counted_with_its_latencies() -> None:
     """By family, full or partial, and from each station to the next."""
     desk = Desk()
-    desk.reporter.queued(Family.IPV4)
+    desk.reporter.queued(V4)
     times = Times(received=1.0, resolved=1.25, committed=1.5, triggers=(990.0,))
     desk.sync(changes=(times,), operations=7)
     assert desk.value("kubeproxy_sync_full_proxy_rules_duration_seconds_sum", ip_family="IPv4") == 0.5
@@ -102,12 +105,12 @@ def test_a_refused_route_is_named_in_log_metric_and_event(caplog: pytest.LogCapt
     """Once for each kind of refusal, however often it is retried."""
     desk = Desk()
     for _ in range(5):
-        desk.reporter.refused(Family.IPV4, key("a"), "the set is full", retry_in=0.1)
+        desk.reporter.refused(V4, key("a"), "the set is full", retry_in=0.1)
     assert desk.value("kproxy_refused_routes", ip_family="IPv4") == 1
     assert desk.value("kproxy_route_refusals_total", ip_family="IPv4") == 5
     assert desk.events.notes == [(Reason.ROUTE_REFUSED, "the set is full", "shop/a")]
     assert sum("shop/a" in line and "the set is full" in line for line in caplog.messages) == 1
-    desk.reporter.accepted(Family.IPV4, key("a"))
+    desk.reporter.accepted(V4, key("a"))
     assert desk.value("kproxy_refused_routes", ip_family="IPv4") == 0
 
 
@@ -115,7 +118,7 @@ def test_a_failing_kernel_is_told_once_and_its_recovery_too(caplog: pytest.LogCa
     """A retry every few seconds does not fill the log."""
     desk = Desk()
     for pause in (0.1, 0.2, 0.4):
-        desk.reporter.failed(Mode.NFTABLES, Family.IPV4, "out of memory", retry_in=pause)
+        desk.reporter.failed(V4, "out of memory", retry_in=pause)
     desk.sync()
     loud = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(loud) == 1
@@ -127,8 +130,8 @@ def test_a_failing_kernel_is_told_once_and_its_recovery_too(caplog: pytest.LogCa
 def test_a_repair_is_counted_and_says_what_was_wrong(caplog: pytest.LogCaptureFixture) -> None:
     """The first few differences by name, the rest by number."""
     desk = Desk()
-    desk.reporter.drifted(Family.IPV4, [Difference(f"thing {number}") for number in range(9)])
-    desk.reporter.repaired(Family.IPV4, 0.3)
+    desk.reporter.drifted(V4, [Difference(f"thing {number}") for number in range(9)])
+    desk.reporter.repaired(V4, 0.3)
     assert desk.value("kproxy_drift_repairs_total", ip_family="IPv4") == 1
     assert desk.value("kproxy_drift_differences_total", ip_family="IPv4") == 9
     assert any("thing 0" in line and "and 4 more" in line for line in caplog.messages)

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from kproxy.dataplanes.contract import Counters, Traffic
+from kproxy.dataplanes.contract import Counters, Duty, Traffic
 from kproxy.observe.metrics import Metrics
 from kproxy.observe.traffic import Cap, TrafficCollector
 from kproxy.table.route import RouteKey
@@ -31,12 +31,12 @@ class Asked(msgspec.Struct, frozen=True):
 def exposed() -> dict[str, set[str]]:
     """Return every series the daemon can expose, by its exact name, with its labels."""
     metrics = Metrics()
-    metrics.families(tuple(Family), Mode.NFTABLES)
+    metrics.serve(Mode.NFTABLES, [Duty(Mode.NFTABLES, family) for family in Family])
     key = RouteKey("shop", "web", "http", Protocol.TCP, Family.IPV4)
     traffic = Traffic(connections=1, packets=1, bytes=1)
     counters = Counters({(key, "ClusterIP"): traffic}, {(key, "10.0.0.1:80"): traffic}, {"no-endpoints": 1})
     collector = TrafficCollector(Cap())
-    collector.take(Family.IPV4, counters)
+    collector.take(Duty(Mode.NFTABLES, Family.IPV4), counters)
     metrics.registry.register(collector)
     found: dict[str, set[str]] = {}
     for registered in list(metrics.registry._collector_to_names):
