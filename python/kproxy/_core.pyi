@@ -8,6 +8,7 @@ __all__ = [
     "Conntrack",
     "ElementBatch",
     "FlowRules",
+    "Ipvs",
     "Maglev",
     "NetlinkError",
     "NftMonitor",
@@ -25,6 +26,16 @@ _Operation: TypeAlias = tuple[bool, str, bytes, bytes | None, bytes | None, int]
 
 # A tracked flow: source, port, destination, port; the same of its reply; the kernel's IPS_* bits
 _Flow: TypeAlias = tuple[str, int, str, int, str, int, str, int, int]
+
+# IPVS. A key: family, protocol (0: by mark), address, port, mark. A server: scheduler, flags, seconds of persistence,
+# prefix, engine. A real server: address, port, weight, forwarding, upper, lower. Statistics: connections, packets in and
+# out, bytes in and out. What is held: a real server, its established, other and template connections, statistics.
+_IpvsKey: TypeAlias = tuple[int, int, str, int, int]
+_IpvsServer: TypeAlias = tuple[str, int, int, int, str]
+_IpvsReal: TypeAlias = tuple[str, int, int, int, int, int]
+_IpvsHeldReal: TypeAlias = tuple[_IpvsReal, list[int], list[int]]
+_IpvsHeldServer: TypeAlias = tuple[_IpvsKey, _IpvsServer, list[int]]
+_IpvsOperation: TypeAlias = tuple[int, _IpvsKey, _IpvsServer | None, _IpvsReal | None]
 
 class NetlinkError(OSError):
     index: int | None
@@ -89,6 +100,16 @@ class Conntrack:
         self, family: int, protocol: int, rules: FlowRules, sample: int = 10
     ) -> tuple[int, int, int, list[_Flow]]: ...
     def entries(self, family: int, protocol: int, destination: bytes | None = None) -> list[_Flow]: ...
+
+@final
+class Ipvs:
+    def __new__(cls) -> Ipvs: ...
+    def servers(self) -> list[_IpvsHeldServer]: ...
+    def reals(self, key: _IpvsKey) -> list[_IpvsHeldReal]: ...
+    def dump(self, family: int | None = None) -> list[tuple[_IpvsHeldServer, list[_IpvsHeldReal]]]: ...
+    def apply(self, operations: Sequence[_IpvsOperation]) -> list[tuple[int, int, str | None]]: ...
+    def timeouts(self) -> tuple[int, int, int]: ...
+    def set_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None: ...
 
 @final
 class Maglev:

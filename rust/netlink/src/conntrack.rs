@@ -29,7 +29,10 @@ pub struct Conntrack {
 impl Conntrack {
     /// Open the door.
     pub fn open() -> Result<Self> {
-        Ok(Self { listing: Socket::open(QUEUE)?, deleting: Socket::open(QUEUE)? })
+        Ok(Self {
+            listing: Socket::open(libc::NETLINK_NETFILTER, QUEUE)?,
+            deleting: Socket::open(libc::NETLINK_NETFILTER, QUEUE)?,
+        })
     }
 }
 

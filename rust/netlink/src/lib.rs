@@ -4,10 +4,11 @@
 //! - `socket`: one netlink socket; requests, answers, the kernel's errors with their extended text
 //! - `message`: builds messages and attributes; `parse`: reads them, never panics whatever arrives
 //! - `nftables`: elements of sets and maps as atomic batches, read back by key; what others change
+//! - `ipvs`: virtual and real servers, dumped and changed in batches with a verdict each
 //! - `conntrack`: flows listed with constant memory, stale ones deleted
 //! - `sys`: every system call, and with it every line of `unsafe`
 //!
-//! Only elements travel this way. Tables, chains, maps and rules go through the `nft` command.
+//! Of nftables only elements travel this way. Tables, chains, maps and rules go through the `nft` command.
 
 #![deny(unsafe_code)]
 
@@ -18,6 +19,7 @@ mod socket;
 mod sys;
 
 pub mod conntrack;
+pub mod ipvs;
 pub mod nftables;
 
 pub use error::{Error, Result};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Builds netfilter netlink messages: a header, netfilter's own four bytes, then attributes, all padded to four bytes.
+//! Builds netlink messages: a header, four bytes of the subsystem's own, then attributes, all padded to four bytes.
 
 /// The longest content one attribute can have: its length field is 16 bits and counts the header.
 pub const LONGEST_ATTRIBUTE: usize = u16::MAX as usize - ATTRIBUTE_HEADER;
@@ -7,7 +7,7 @@ pub const LONGEST_ATTRIBUTE: usize = u16::MAX as usize - ATTRIBUTE_HEADER;
 /// Bytes before an attribute's content.
 pub const ATTRIBUTE_HEADER: usize = 4;
 
-/// Bytes before a message's attributes: `nlmsghdr` and `nfgenmsg`.
+/// Bytes before a message's attributes: `nlmsghdr`, and `nfgenmsg` or `genlmsghdr`.
 pub const MESSAGE_HEADER: usize = 20;
 
 /// The bit of an attribute's kind which says that its content is attributes.
@@ -16,20 +16,29 @@ pub const NESTED: u16 = 1 << 15;
 /// What stands before a message's attributes.
 #[derive(Debug, Clone, Copy)]
 pub struct Header {
-    /// Subsystem in the high byte, message in the low one.
+    /// netfilter: subsystem in the high byte, message in the low one; generic netlink: the family's number.
     pub kind: u16,
     /// `NLM_F_*`; `NLM_F_REQUEST` is added.
     pub flags: u16,
     /// The number errors and answers come back with.
     pub sequence: u32,
-    /// An address family, or 0.
-    pub family: u8,
-    /// netfilter's resource id: the subsystem in a batch's first and last message, else 0.
-    pub resource: u16,
+    /// The four bytes between the header and the attributes.
+    pub own: [u8; 4],
 }
 
 /// The attributes under construction in a message or in another attribute.
 pub struct Body<'a>(&'a mut Vec<u8>);
+
+/// netfilter's own bytes: an address family, or 0; the subsystem in a batch's first and last message, else 0.
+pub const fn netfilter(family: u8, resource: u16) -> [u8; 4] {
+    let [high, low] = resource.to_be_bytes();
+    [family, 0, high, low]
+}
+
+/// Generic netlink's own bytes.
+pub const fn generic(command: u8, version: u8) -> [u8; 4] {
+    [command, version, 0, 0]
+}
 
 /// Round up to what netlink aligns to.
 pub const fn aligned(length: usize) -> usize {
@@ -44,9 +53,7 @@ pub fn append(buffer: &mut Vec<u8>, header: Header, body: impl FnOnce(&mut Body<
     buffer.extend_from_slice(&(header.flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
     buffer.extend_from_slice(&header.sequence.to_ne_bytes());
     buffer.extend_from_slice(&0_u32.to_ne_bytes());
-    buffer.push(header.family);
-    buffer.push(0);
-    buffer.extend_from_slice(&header.resource.to_be_bytes());
+    buffer.extend_from_slice(&header.own);
     body(&mut Body(buffer));
     let length = (buffer.len() - start) as u32;
     buffer[start..start + 4].copy_from_slice(&length.to_ne_bytes());

@@ -26,7 +26,7 @@ pub struct Nftables {
 impl Nftables {
     /// Open the door.
     pub fn open() -> Result<Self> {
-        Ok(Self { socket: Socket::open(QUEUE)? })
+        Ok(Self { socket: Socket::open(libc::NETLINK_NETFILTER, QUEUE)? })
     }
 
     /// The number by which notifications name what this socket does.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads messages and attributes. What is cut short ends the reading; nothing that can arrive makes it panic.
 
+use std::net::IpAddr;
+
 use crate::message::{aligned, ATTRIBUTE_HEADER, MESSAGE_HEADER, NESTED};
 
 const NETLINK_HEADER: usize = 16;
@@ -98,12 +100,12 @@ impl<'a> Iterator for Attributes<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The address family of a netfilter message.
+    /// The address family of a netfilter message; the command of a generic one.
     pub fn family(&self) -> u8 {
         self.payload.first().copied().unwrap_or_default()
     }
 
-    /// The attributes of a netfilter message.
+    /// The attributes of a netfilter message or a generic one.
     pub fn attributes(&self) -> Attributes<'a> {
         attributes(self.payload.get(MESSAGE_HEADER - NETLINK_HEADER..).unwrap_or_default())
     }
@@ -157,6 +159,24 @@ impl<'a> Attribute<'a> {
     /// Its content as a number in network order, if it is one of 64 bits.
     pub fn u64(&self) -> Option<u64> {
         Some(u64::from_be_bytes(self.content.try_into().ok()?))
+    }
+
+    /// Its content as a number in this machine's order, if it is one of 16, 32 or 64 bits.
+    pub fn native(&self) -> Option<u64> {
+        match *self.content {
+            [a, b] => Some(u16::from_ne_bytes([a, b]).into()),
+            [a, b, c, d] => Some(u32::from_ne_bytes([a, b, c, d]).into()),
+            _ => Some(u64::from_ne_bytes(self.content.try_into().ok()?)),
+        }
+    }
+
+    /// Its content as an address, of the family that says how many of its bytes count.
+    pub fn address(&self, family: u8) -> Option<IpAddr> {
+        if i32::from(family) == libc::AF_INET6 {
+            Some(<[u8; 16]>::try_from(self.content.get(..16)?).ok()?.into())
+        } else {
+            Some(<[u8; 4]>::try_from(self.content.get(..4)?).ok()?.into())
+        }
     }
 }
 

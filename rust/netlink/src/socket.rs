@@ -38,10 +38,10 @@ pub enum Dump {
 }
 
 impl Socket {
-    /// Open a netfilter socket that keeps up to `queue` bytes of answers, or as many as the limits allow.
-    pub fn open(queue: i32) -> Result<Self> {
+    /// Open a socket of a netlink bus that keeps up to `queue` bytes of answers, or as many as the limits allow.
+    pub fn open(bus: i32, queue: i32) -> Result<Self> {
         let failed = |error| Error::system(&error, "opening a netlink socket");
-        let socket = sys::open(libc::NETLINK_NETFILTER).map_err(failed)?;
+        let socket = sys::open(bus).map_err(failed)?;
         let port = sys::port(&socket).map_err(failed)?;
         // Short refusals that name the attribute at fault. Both options are older than any kernel we run on.
         sys::set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1).map_err(failed)?;

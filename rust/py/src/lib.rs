@@ -11,6 +11,7 @@ mod conntrack;
 mod element_batch;
 mod error;
 mod flow_rules;
+mod ipvs;
 mod maglev;
 mod nft_monitor;
 mod nft_socket;
@@ -33,6 +34,8 @@ mod _core {
     use crate::error::NetlinkError;
     #[pymodule_export]
     use crate::flow_rules::FlowRules;
+    #[pymodule_export]
+    use crate::ipvs::Ipvs;
     #[pymodule_export]
     use crate::maglev::{maglev, maglev_size, Maglev};
     #[pymodule_export]

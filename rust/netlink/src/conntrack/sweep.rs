@@ -143,7 +143,7 @@ fn show(socket: &mut Socket, filter: Filter, mut see: impl FnMut(Shown<'_>) -> R
         let sequence = socket.sequences(1);
         let mut bytes = Vec::new();
         let header =
-            Header { kind: wire::GET, flags: libc::NLM_F_DUMP as u16, sequence, family: filter.family, resource: 0 };
+            Header { kind: wire::GET, flags: libc::NLM_F_DUMP as u16, sequence, own: message::netfilter(filter.family, 0) };
         message::append(&mut bytes, header, |body| {
             if filtered {
                 filter.write(body);
@@ -190,7 +190,12 @@ impl<'a> Deletions<'a> {
     /// Queue the deletion of one flow.
     fn add(&mut self, family: u8, name: &Name<'_>) -> Result<()> {
         self.last = self.socket.sequences(1);
-        let header = Header { kind: wire::DELETE, flags: libc::NLM_F_ACK as u16, sequence: self.last, family, resource: 0 };
+        let header = Header {
+            kind: wire::DELETE,
+            flags: libc::NLM_F_ACK as u16,
+            sequence: self.last,
+            own: message::netfilter(family, 0),
+        };
         message::append(&mut self.bytes, header, |body| {
             body.nest(wire::ORIGINAL, |tuple| tuple.splice(name.original));
             // Without its id a new flow of the same client, to the right endpoint, might be hit.

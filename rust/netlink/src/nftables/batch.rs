@@ -214,7 +214,7 @@ impl Batch {
         let step = self.steps[range.start];
         let (kind, flags) =
             if step.add { (wire::NEW_ELEMENT, libc::NLM_F_CREATE as u16) } else { (wire::DELETE_ELEMENT, 0) };
-        let header = Header { kind, flags, sequence, family: self.family, resource: 0 };
+        let header = Header { kind, flags, sequence, own: message::netfilter(self.family, 0) };
         let elements = &self.elements[self.start(range.start)..self.steps[range.end - 1].end as usize];
         message::append(bytes, header, |body| {
             body.put_text(wire::TABLE, &self.table);
@@ -225,7 +225,7 @@ impl Batch {
 }
 
 fn frame(bytes: &mut Vec<u8>, kind: u16, sequence: u32) {
-    message::append(bytes, Header { kind, flags: 0, sequence, family: 0, resource: wire::SUBSYSTEM }, |_| {});
+    message::append(bytes, Header { kind, flags: 0, sequence, own: message::netfilter(0, wire::SUBSYSTEM) }, |_| {});
 }
 
 fn check_name(what: &str, name: &str) -> Result<()> {

@@ -47,7 +47,7 @@ pub struct Monitor {
 impl Monitor {
     /// Subscribe, without what comes from these ports.
     pub fn open(ignored: Vec<u32>) -> Result<Self> {
-        let socket = Socket::open(QUEUE)?;
+        let socket = Socket::open(libc::NETLINK_NETFILTER, QUEUE)?;
         let monitor = Self { socket, ignored, changes: Vec::new(), known: HashSet::new(), culprit: None };
         monitor.filter()?;
         monitor.socket.join(wire::GROUP)?;

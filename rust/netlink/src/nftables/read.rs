@@ -155,7 +155,7 @@ impl Nftables {
     ) -> Result<()> {
         let sequence = self.socket.sequences(1);
         let mut bytes = Vec::new();
-        let header = Header { kind, flags: libc::NLM_F_ACK as u16, sequence, family, resource: 0 };
+        let header = Header { kind, flags: libc::NLM_F_ACK as u16, sequence, own: message::netfilter(family, 0) };
         message::append(&mut bytes, header, body);
         let refusals = self.socket.request(&bytes, sequence, |message| {
             if message.sequence == sequence {
@@ -181,7 +181,7 @@ impl Nftables {
         for _ in 0..ATTEMPTS {
             let sequence = self.socket.sequences(1);
             let mut bytes = Vec::new();
-            let header = Header { kind, flags: libc::NLM_F_DUMP as u16, sequence, family, resource: 0 };
+            let header = Header { kind, flags: libc::NLM_F_DUMP as u16, sequence, own: message::netfilter(family, 0) };
             message::append(&mut bytes, header, &body);
             let mut found = Vec::new();
             let dump = self.socket.dump(&bytes, sequence, what, |message| {

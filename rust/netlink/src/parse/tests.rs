@@ -2,9 +2,9 @@
 //! What is written is read; what is random is survived.
 
 use super::*;
-use crate::message::{append, Header};
+use crate::message::{append, netfilter, Header};
 
-const HEADER: Header = Header { kind: 0x0a0c, flags: 0x400, sequence: 7, family: 2, resource: 0 };
+const HEADER: Header = Header { kind: 0x0a0c, flags: 0x400, sequence: 7, own: netfilter(2, 0) };
 
 #[test]
 fn a_message_reads_as_it_was_written() {
@@ -84,6 +84,7 @@ fn read_everything(bytes: &[u8]) {
         let _ = (message.family(), message.verdict());
         crate::nftables::read_for_test(&message);
         crate::conntrack::read_for_test(&message);
+        crate::ipvs::read_for_test(&message);
         descend(message.attributes(), 4);
     }
     descend(attributes(bytes), 4);
@@ -91,7 +92,8 @@ fn read_everything(bytes: &[u8]) {
 
 fn descend(attributes: Attributes<'_>, depth: u32) {
     for attribute in attributes {
-        let _ = (attribute.text(), attribute.u16(), attribute.u32(), attribute.u64());
+        let _ = (attribute.text(), attribute.u16(), attribute.u32(), attribute.u64(), attribute.native());
+        let _ = (attribute.address(2), attribute.address(10));
         if depth > 0 {
             descend(attribute.nested(), depth - 1);
         }

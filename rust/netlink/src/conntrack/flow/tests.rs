@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::conntrack::{destination, Rules};
-use crate::message::{append, Body, Header};
+use crate::message::{append, netfilter, Body, Header};
 use crate::parse::messages;
 
 fn packed(text: &str) -> Vec<u8> {
@@ -37,7 +37,7 @@ fn write_tuple(body: &mut Body<'_>, kind: u16, source: &str, target: &str) {
 
 fn shown(client: &str, frontend: &str, endpoint: &str, see: impl FnOnce(Shown<'_>)) {
     let mut bytes = Vec::new();
-    append(&mut bytes, Header { kind: wire::NEW, flags: 0, sequence: 1, family: 2, resource: 0 }, |body| {
+    append(&mut bytes, Header { kind: wire::NEW, flags: 0, sequence: 1, own: netfilter(2, 0) }, |body| {
         write_tuple(body, wire::ORIGINAL, client, frontend);
         write_tuple(body, wire::REPLY, endpoint, client);
         body.put(wire::STATUS, &0x1a8_u32.to_be_bytes());
