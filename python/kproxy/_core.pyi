@@ -2,9 +2,11 @@
 # The Rust core, as mypy sees it; ``mypy.stubtest kproxy._core`` holds this file to the built module.
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias, final
 
 __all__ = [
+    "Balancer",
     "Conntrack",
     "ElementBatch",
     "FlowRules",
@@ -92,6 +94,16 @@ class FlowRules:
     def gone(self, destinations: Sequence[bytes]) -> None: ...
     def is_stale(self, to: bytes, answered_by: bytes) -> bool: ...
     def __len__(self) -> int: ...
+
+@final
+class Balancer:
+    def __new__(cls, method: str = "round-robin", seed: int = 0) -> Balancer: ...
+    def endpoints(self, endpoints: Sequence[tuple[str, int]]) -> None: ...
+    def affinity(self, seconds: float) -> None: ...
+    def pick(
+        self, client: IPv4Address | IPv6Address | str, now: float = 0.0, tried: Sequence[str] = []
+    ) -> str | None: ...
+    def failed(self, endpoint: str, now: float = 0.0) -> None: ...
 
 @final
 class Conntrack:

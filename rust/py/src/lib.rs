@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands a function its arguments by value")]
 
+mod balancer;
 mod conntrack;
 mod element_batch;
 mod error;
@@ -26,6 +27,8 @@ mod _core {
 
     use pyo3::pyfunction;
 
+    #[pymodule_export]
+    use crate::balancer::Balancer;
     #[pymodule_export]
     use crate::conntrack::Conntrack;
     #[pymodule_export]

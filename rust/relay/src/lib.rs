@@ -8,6 +8,7 @@
 //! - `config`: what a relay is started with
 //! - `table`: the Services as workers see them: one snapshot, swapped as a whole
 //! - `pick`: which endpoint a client gets; `stats`: what is counted, without a lock
+//! - `proxy_protocol`: the client told to endpoints that ask for it
 //! - `relay`: the handle: start, apply, stats, drain, stop
 //! - `handover`: sockets passed to the next process, so that no connection is refused between the two
 //! - `listen`: the sockets of the two ports
@@ -28,6 +29,7 @@ mod worker;
 pub mod config;
 pub mod handover;
 pub mod pick;
+pub mod proxy_protocol;
 pub mod stats;
 pub mod table;
 

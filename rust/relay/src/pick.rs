@@ -40,12 +40,12 @@ pub enum Failure {
 /// A worker's choice. What it learns of an endpoint it shares with the others.
 #[derive(Debug)]
 pub struct Picker {
-    random: Cell<u64>,
+    random: u64,
 }
 
 /// One pick's circumstances.
 struct Pick<'a> {
-    picker: &'a Picker,
+    random: Cell<u64>,
     live: &'a Live,
     set: &'a Set,
     scope: Scope,
@@ -59,7 +59,7 @@ struct Pick<'a> {
 impl Default for Picker {
     fn default() -> Self {
         static BORN: AtomicU64 = AtomicU64::new(1);
-        Self { random: Cell::new(mix(seed(), BORN.fetch_add(1, Ordering::Relaxed))) }
+        Self { random: mix(seed(), BORN.fetch_add(1, Ordering::Relaxed)) }
     }
 }
 
@@ -76,8 +76,10 @@ impl Picker {
         let set = live.set(scope);
         let moment = health::milliseconds(now);
         let ejecting = live.memory.troubled(moment) && set.mostly_well(moment);
-        let pick = Pick { picker: self, live, set, scope, client, tried, now: moment, ejecting };
-        let picked = if live.service.affinity.is_zero() { pick.any() } else { pick.bound(now) }?;
+        let pick = Pick { random: Cell::new(self.random), live, set, scope, client, tried, now: moment, ejecting };
+        let picked = if live.service.affinity.is_zero() { pick.any() } else { pick.bound(now) };
+        self.random = pick.random.get();
+        let picked = picked?;
         if !tried.is_empty() {
             live.memory.retried();
         }
@@ -145,8 +147,8 @@ impl Situation for Pick<'_> {
     }
 
     fn random(&self) -> u64 {
-        let state = self.picker.random.get().wrapping_add(0xa076_1d64_78bd_642f);
-        self.picker.random.set(state);
+        let state = self.random.get().wrapping_add(0xa076_1d64_78bd_642f);
+        self.random.set(state);
         mix(mix(state, 0xe703_7ed1_a0b4_28db), state.rotate_left(32))
     }
 
