@@ -12,7 +12,7 @@ import msgspec
 
 from kproxy.config import feature_gates, paths
 from kproxy.config.durations import Duration
-from kproxy.config.schema import KubeProxyConfiguration
+from kproxy.config.schema import IPVS, KubeProxyConfiguration, Relay
 from kproxy.table.terms import Mode
 
 DETECT_LOCAL_MODES: Final = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
@@ -28,7 +28,8 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
 
     ``cluster_cidrs``, ``node_port_addresses``, ``detect_local_mode`` and the two names are as configured: what they come
     to on this node is for ``node_ports`` and ``local_detection``. ``localhost_node_ports``: NodePorts may answer
-    on loopback addresses, as far as ``node_port_addresses`` covers them.
+    on loopback addresses, as far as ``node_port_addresses`` covers them. ``ipvs`` and ``relay`` are those sections;
+    their modes alone read them.
     """
 
     mode: Mode
@@ -45,6 +46,8 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     bind_address: str = "0.0.0.0"
     external_ips: bool = True  # gate AllowServiceExternalIPs
     count_bytes: bool = False
+    ipvs: IPVS = IPVS()
+    relay: Relay = Relay()
 
 
 def effective(config: KubeProxyConfiguration) -> Effective:
@@ -67,4 +70,6 @@ def effective(config: KubeProxyConfiguration) -> Effective:
         bind_address=config.bind_address,
         external_ips=feature_gates.enabled(config.feature_gates, "AllowServiceExternalIPs"),
         count_bytes=config.kproxy.count_bytes,
+        ipvs=config.ipvs,
+        relay=config.kproxy.relay,
     )

@@ -145,6 +145,45 @@ _MODES: Final = Group(
         Flag("ipvs-udp-timeout", "duration", "Time-out of IPVS UDP flows; 0 leaves the kernel's.", ("ipvs.udpTimeout",)),
     ),
 )  # fmt: skip
+_RELAY: Final = Group(
+    "The relay of userspace mode",
+    (
+        Flag("relay-workers", "int32", "Threads; 0 means one a CPU, four at most.",
+             ("kproxy.relay.workers",), beats_file=True),
+        Flag("relay-all-port", "int32", "Where it listens for clients whom every endpoint may serve.",
+             ("kproxy.relay.allPort",), beats_file=True),
+        Flag("relay-local-port", "int32", "Where it listens for clients whom only endpoints on this node may serve.",
+             ("kproxy.relay.localPort",), beats_file=True),
+        Flag("relay-take-bit", "int32", "Bit of packet and conntrack mark (0..31) for what goes to the relay.",
+             ("kproxy.relay.takeBit",), beats_file=True),
+        Flag("relay-own-bit", "int32", "Bit of packet and conntrack mark (0..31) for what the relay sends.",
+             ("kproxy.relay.ownBit",), beats_file=True),
+        Flag("relay-keep-source", "bool", "Let endpoints on this node see the client's own address.",
+             ("kproxy.relay.keepSource",), beats_file=True),
+        Flag("relay-max-connections", "int32", "Connections at one time; one more is refused at once.",
+             ("kproxy.relay.maxConnections",), beats_file=True),
+        Flag("relay-attempts", "int32", "Endpoints that are tried for one connection, each at most once.",
+             ("kproxy.relay.attempts",), beats_file=True),
+        Flag("relay-attempt-timeout", "duration", "An endpoint's time to take a connection; then another one is tried.",
+             ("kproxy.relay.attemptTimeout",), beats_file=True),
+        Flag("relay-dial-timeout", "duration", "The time that all attempts have together.",
+             ("kproxy.relay.dialTimeout",), beats_file=True),
+        Flag("relay-half-closed-timeout", "duration", "Silence after which a connection ends that one side has closed.",
+             ("kproxy.relay.halfClosedTimeout",), beats_file=True),
+        Flag("relay-tcp-idle-timeout", "duration", "Silence after which any TCP connection ends; 0 for never.",
+             ("kproxy.relay.tcpIdleTimeout",), beats_file=True),
+        Flag("relay-udp-idle-timeout", "duration", "Silence after which a UDP flow ends.",
+             ("kproxy.relay.udpIdleTimeout",), beats_file=True),
+        Flag("relay-user-timeout", "duration", "How long sent bytes may stay unconfirmed.",
+             ("kproxy.relay.userTimeout",), beats_file=True),
+        Flag("relay-drain-timeout", "duration",
+             "How long a connection may live on when its endpoint has left the Service; 0 for no limit.",
+             ("kproxy.relay.drainTimeout",), beats_file=True),
+        Flag("relay-leave-timeout", "duration",
+             "How long connections may live on when the relay leaves, for another mode or at the end of the process.",
+             ("kproxy.relay.leaveTimeout",), beats_file=True),
+    ),
+)  # fmt: skip
 _NODE: Final = Group(
     "This node",
     (
@@ -214,5 +253,5 @@ _OTHER: Final = Group(
     ),
 )  # fmt: skip
 
-GROUPS: Final = (_START, _API, _SERVERS, _MODES, _NODE, _LOGGING, _OTHER)
+GROUPS: Final = (_START, _API, _SERVERS, _MODES, _RELAY, _NODE, _LOGGING, _OTHER)
 FLAGS: Final[dict[str, Flag]] = {flag.name: flag for group in GROUPS for flag in group.flags}

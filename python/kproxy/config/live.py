@@ -36,6 +36,12 @@ FIXED: Final[dict[str, str]] = {
     "kproxy.manifests": "the source of Services is opened at the start",
     "kproxy.countBytes": "counting is part of the rules",
     "kproxy.conntrackMask": "the mask is part of the rules",
+    "kproxy.relay": "the relay is started with it",
+    "ipvs.excludeCIDRs": "what is not ours is settled at the start",
+    "ipvs.strictARP": "sysctls are set at the start",
+    "ipvs.tcpTimeout": "time-outs are set at the start",
+    "ipvs.tcpFinTimeout": "time-outs are set at the start",
+    "ipvs.udpTimeout": "time-outs are set at the start",
 }
 # Fields that have no effect on Linux: a change of them is no change.
 IDLE: Final = frozenset({"winkernel", "windowsRunAsService", "portRange"})

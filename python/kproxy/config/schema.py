@@ -137,6 +137,36 @@ class Conntrack(Section, frozen=True):
     udp_stream_timeout: Duration = Duration()
 
 
+class Relay(Section, frozen=True):
+    """Settings of the relay of userspace mode.
+
+    ``workers``: threads, 0 for one a CPU and four at most. ``all_port`` and ``local_port``: where it listens, for clients
+    whom every endpoint may serve and for those whom only this node's may. ``take_bit`` and ``own_bit``: bits of packet and
+    conntrack mark, for what goes to the relay and what comes from it. ``keep_source``: endpoints on this node see the
+    client's address. ``attempts``: endpoints that are tried for one connection, each for ``attempt_timeout``, together for
+    ``dial_timeout``. ``user_timeout``: how long sent bytes may stay unconfirmed. ``drain_timeout``: what a connection has
+    when its endpoint has left its Service, 0 for no limit; ``leave_timeout``: when the relay leaves, for another mode or at
+    the end of the process. ``tcp_idle_timeout`` 0: silence alone ends no connection.
+    """
+
+    workers: Int32 = 0
+    all_port: Int32 = 10246
+    local_port: Int32 = 10247
+    take_bit: Int32 = 16
+    own_bit: Int32 = 17
+    keep_source: bool = False
+    max_connections: Int32 = 1_000_000
+    attempts: Int32 = 4
+    attempt_timeout: Duration = Duration.of(1)
+    dial_timeout: Duration = Duration.of(5)
+    half_closed_timeout: Duration = Duration.of(300)
+    tcp_idle_timeout: Duration = Duration()
+    udp_idle_timeout: Duration = Duration.of(30)
+    user_timeout: Duration = Duration.of(30)
+    drain_timeout: Duration = Duration()
+    leave_timeout: Duration = Duration.of(600)
+
+
 class Extensions(Section, frozen=True):
     """What kproxy can do and upstream cannot: section ``kproxy`` of the file.
 
@@ -144,7 +174,7 @@ class Extensions(Section, frozen=True):
     bits of the conntrack mark kproxy may write to count bytes per Service; 0 for none. ``countBytes``: count packets and
     bytes per endpoint, after translation, for a look-up a packet. ``metricsMaxServices`` and
     ``metricsMaxEndpoints``: how many get traffic series of their own. ``eventsPerMinute``: how many Kubernetes Events may be
-    sent.
+    sent. ``relay``: the relay of userspace mode.
     """
 
     manifests: str = ""
@@ -153,6 +183,7 @@ class Extensions(Section, frozen=True):
     metrics_max_services: Int32 = 1000
     metrics_max_endpoints: Int32 = 2000
     events_per_minute: Int32 = 60
+    relay: Relay = Relay()
 
 
 class KubeProxyConfiguration(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

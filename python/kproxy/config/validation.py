@@ -18,7 +18,7 @@ from kproxy.config.effective import DETECT_LOCAL_MODES, section_of
 from kproxy.config.node_ports import KEYWORDS
 from kproxy.config.schema import KubeProxyConfiguration
 from kproxy.table.errors import ConfigError
-from kproxy.table.terms import Mode
+from kproxy.table.terms import Method, Mode
 
 COMPATIBLE_MINOR: Final = 37  # the upstream release whose behaviour and metrics we keep: 1.37
 LOUDEST: Final = 2**31 - 1  # log levels are signed 32-bit numbers in Go
@@ -145,6 +145,9 @@ def _prefixes(config: KubeProxyConfiguration) -> Iterator[Problem]:
         if text not in KEYWORDS and network_or_none(text) is None:
             yield Problem(f"nodePortAddresses[{index}]", text, "is not a CIDR: write one, or primary, localhost or all")
     if config.mode == Mode.IPVS:
+        if config.ipvs.scheduler and config.ipvs.scheduler not in set(Method) - {Method.RANDOM}:
+            schedulers = ", ".join(method for method in Method if method is not Method.RANDOM)
+            yield Problem("ipvs.scheduler", config.ipvs.scheduler, f"is no scheduler of IPVS: write one of {schedulers}")
         for index, text in enumerate(config.ipvs.exclude_cidrs):
             if network_or_none(text) is None:
                 yield Problem(f"ipvs.excludeCIDRs[{index}]", text, "is not a CIDR, such as 10.0.0.0/8")
@@ -210,6 +213,44 @@ def _vmodule(config: KubeProxyConfiguration) -> Iterator[Problem]:
             yield Problem(f"{path}.verbosity", item.verbosity, f"must be at most {LOUDEST}")
 
 
+def _relay(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    relay, above = config.kproxy.relay, "kproxy.relay"
+    ranges = {
+        "workers": (0, 64),
+        "allPort": (1, 65535),
+        "localPort": (1, 65535),
+        "takeBit": (0, 31),
+        "ownBit": (0, 31),
+        "maxConnections": (1, LOUDEST),
+        "attempts": (1, 64),
+    }
+    for name, (low, high) in ranges.items():
+        value = paths.get(relay, name)
+        if not low <= value <= high:
+            yield Problem(f"{above}.{name}", value, f"must be within {low}..{high}")
+    for path, value in paths.leaves(relay):
+        endless = path in {"tcpIdleTimeout", "drainTimeout", "leaveTimeout"}
+        if isinstance(value, Duration) and (value < 0 if endless else value <= 0):
+            yield Problem(f"{above}.{path}", value, f"must be greater than {'or equal to ' if endless else ''}0")
+    if relay.all_port == relay.local_port:
+        yield Problem(f"{above}.localPort", relay.local_port, "must be another port than allPort")
+    yield from _relay_bits(config)
+
+
+def _relay_bits(config: KubeProxyConfiguration) -> Iterator[Problem]:
+    """See that no bit of the marks means two things, whichever mode is in force or will be."""
+    taken: dict[int, str] = {}
+    for path in ("iptables.masqueradeBit", "nftables.masqueradeBit"):
+        taken.setdefault(paths.get(config, path), path)
+    for path in ("kproxy.relay.takeBit", "kproxy.relay.ownBit"):
+        bit = paths.get(config, path)
+        if bit in taken:
+            yield Problem(path, bit, f"must be another bit than {taken[bit]}: choose one that nobody else on the node uses")
+        elif 0 <= bit <= 31 and config.kproxy.conntrack_mask >> bit & 1:
+            yield Problem(path, bit, "must not be among the bits of kproxy.conntrackMask")
+        taken.setdefault(bit, path)
+
+
 _RULES: Final[tuple[Callable[[KubeProxyConfiguration], Iterator[Problem]], ...]] = (
     _gates,
     _mode,
@@ -218,6 +259,7 @@ _RULES: Final[tuple[Callable[[KubeProxyConfiguration], Iterator[Problem]], ...]]
     _servers,
     _prefixes,
     _detect_local,
+    _relay,
     _logging,
     _vmodule,
 )

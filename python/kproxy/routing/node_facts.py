@@ -84,7 +84,7 @@ def node_view(
         ipv6=views[Family.IPV6],
         masquerade_all=settings.masquerade_all,
         external_ips=settings.external_ips,
-        method=Method.RR if settings.mode in (Mode.IPVS, Mode.USERSPACE) else Method.RANDOM,
+        method=_method(settings),
         facts=NodeFacts(
             name=settings.node,
             ipv4=facts[Family.IPV4],
@@ -93,6 +93,13 @@ def node_view(
             unallocated=Action.PASS if untouched else Action.DROP,
         ),
     )
+
+
+def _method(settings: Settings) -> Method:
+    """Return how endpoints are chosen where a Service does not say."""
+    if settings.mode is Mode.IPVS:
+        return Method(settings.ipvs.scheduler or Method.RR)
+    return Method.RR if settings.mode is Mode.USERSPACE else Method.RANDOM
 
 
 def _node_port_addresses(settings: Settings) -> tuple[str, ...]:

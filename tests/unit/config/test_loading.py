@@ -172,3 +172,34 @@ def test_odd_fields_are_errors_when_strict(tmp_path: Path) -> None:
     """With --strict-config the same findings end the start, all in one message."""
     with pytest.raises(ConfigError, match=r"line 4: mode .*line 7: bananas .*--strict-config"):
         load([_file(tmp_path, ODD), "--strict-config"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--relay-take-bit=14"], "kproxy.relay.takeBit: 14 must be another bit than iptables.masqueradeBit"),
+        (["--relay-take-bit=17"], "kproxy.relay.ownBit: 17 must be another bit than kproxy.relay.takeBit"),
+        (["--conntrack-mask=0x10000"], "kproxy.relay.takeBit: 16 must not be among the bits of kproxy.conntrackMask"),
+        (["--relay-local-port=10246"], "kproxy.relay.localPort: 10246 must be another port than allPort"),
+        (["--relay-attempt-timeout=0s"], "kproxy.relay.attemptTimeout: 0s must be greater than 0"),
+        (["--relay-drain-timeout=-1s"], "kproxy.relay.drainTimeout: -1s must be greater than or equal to 0"),
+        (["--relay-attempts=0"], "kproxy.relay.attempts: 0 must be within 1..64"),
+        (["--proxy-mode=ipvs", "--ipvs-scheduler=best"], "ipvs.scheduler: 'best' is no scheduler of IPVS"),
+    ],
+)
+def test_what_a_relay_or_ipvs_cannot_do(flags: list[str], words: str) -> None:
+    """A bit of the marks means one thing, whichever mode comes; limits and time-outs are what they can be."""
+    with pytest.raises(ConfigError) as raised:
+        load(flags)
+
+    assert words in str(raised.value)
+
+
+def test_the_relays_settings_come_through() -> None:
+    """From flag and file to what an opener reads."""
+    settings = effective(
+        complete(load(["--proxy-mode=userspace", "--relay-tcp-idle-timeout=1h"]), nftables_works=True).config
+    )
+
+    assert settings.relay.tcp_idle_timeout.seconds == 3600
+    assert settings.relay.attempts == 4
