@@ -116,6 +116,7 @@ fn bind(config: &Config, protocol: Protocol, port: u16) -> Result<OwnedFd> {
                 // Accepted connections inherit all of it, which saves the calls for each of them.
                 set(libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
                 set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+                set(libc::SOL_SOCKET, libc::SO_OOBINLINE, 1)?;
                 for (name, value) in KEEPALIVE {
                     set(libc::IPPROTO_TCP, name, value)?;
                 }

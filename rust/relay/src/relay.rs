@@ -84,6 +84,8 @@ impl Relay {
             let thread = thread::Builder::new()
                 .name(format!("relay-{number}"))
                 .spawn(move || {
+                    // Signals are for the threads of the program, and a pipe or socket without a reader is no news here.
+                    let _ = process::block_signals();
                     processor.into_iter().for_each(steer::pin);
                     guarded(number, worker, &shared, &own);
                 })
@@ -182,7 +184,9 @@ impl Drop for Relay {
 /// Run a worker to its end. One that panics takes its connections with it and nothing else: its sockets close, so that
 /// the kernel gives new clients to its siblings.
 fn guarded(number: usize, mut worker: Worker, shared: &Shared, mailbox: &Mailbox) {
-    let result = catch_unwind(AssertUnwindSafe(move || worker.run()));
+    let result = catch_unwind(AssertUnwindSafe(|| worker.run()));
+    // Even of one that panicked in the midst of its work the clients are told; should that fail, too, it ends here.
+    let _ = catch_unwind(AssertUnwindSafe(move || worker.stop()));
     mailbox.close();
     if let Err(payload) = result {
         let said = payload

@@ -50,8 +50,6 @@ pub(crate) struct Tcp {
     wheel: Wheel,
     /// Those that have more to move than their turn allowed.
     queue: VecDeque<Place>,
-    /// When whatever is left will be reset, once the relay drains.
-    drained: Option<Tick>,
 }
 
 impl Tcp {
@@ -63,7 +61,6 @@ impl Tcp {
             tools: Tools { scratch: vec![0; SCRATCH].into(), pipes: Pipes::default() },
             wheel: Wheel::default(),
             queue: VecDeque::new(),
-            drained: None,
         })
     }
 
@@ -108,7 +105,6 @@ impl Tcp {
     pub fn drain(&mut self, context: &mut Context, deadline: Duration) {
         self.close_door(context);
         let at = context.clock.tick.saturating_add(ticks(deadline)).max(1);
-        self.drained = Some(at);
         self.leave(at, |_| true);
     }
 

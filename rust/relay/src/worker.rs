@@ -59,7 +59,12 @@ impl Worker {
             self.tcp.visit(&mut self.context);
             self.context.count_pipes(self.tcp.pipes());
         }
+    }
+
+    /// Reset every connection, so that nobody waits for a worker that has left.
+    pub fn stop(&mut self) {
         self.tcp.stop(&self.context);
+        self.context.count_pipes(self.tcp.pipes());
     }
 
     /// Milliseconds until something must be done though nothing happens.

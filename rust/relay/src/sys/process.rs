@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The CPUs a thread may run on, and how many descriptors the process may hold.
+//! The CPUs a thread may run on, the signals it takes, and how many descriptors the process may hold.
 
 use std::io;
 
@@ -23,6 +23,17 @@ pub fn pin(processor: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(processor, &mut set) };
     // SAFETY: the pointer is to a local of the size given; 0 is the calling thread.
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })
+}
+
+/// Have no signal interrupt the calling thread.
+pub fn block_signals() -> io::Result<()> {
+    // SAFETY: sigset_t is plain integers, and sigfillset() fills it.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointers are to a live local or null, which asks for no answer.
+    unsafe {
+        check(libc::sigfillset(&raw mut all))?;
+        check(-libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut()))
+    }
 }
 
 /// Raise the number of descriptors the process may hold to what it may raise it to.

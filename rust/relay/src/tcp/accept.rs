@@ -10,7 +10,7 @@ use super::{Tcp, Tick};
 use crate::listen::Bound;
 use crate::stats::Refusal;
 use crate::sys::{event, socket, stream};
-use crate::table::{Protocol, Scope};
+use crate::table::Scope;
 use crate::worker::context::Context;
 use crate::worker::epoll::{Kind, Place, LEVEL, PAUSED};
 
@@ -156,9 +156,6 @@ impl Tcp {
         let Ok(Some(dialled)) = socket::own_address(&client) else {
             return refuse(context, &client, Refusal::Unknown);
         };
-        if context.shared.table.load().find(Protocol::Tcp, dialled).is_none() {
-            return refuse(context, &client, Refusal::Unknown);
-        }
         let now = context.clock.now;
         let dial = Dial {
             client: address,

@@ -108,6 +108,7 @@ fn settle(connection: &Connection, user_timeout: i32) {
     let Some(endpoint) = &connection.endpoint else { return };
     // They fail only on a connection that is broken already.
     let _ = socket::set_option(endpoint, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
+    let _ = socket::set_option(endpoint, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
     let _ = socket::set_option(endpoint, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, user_timeout);
     for (name, value) in listen::KEEPALIVE {
         let _ = socket::set_option(endpoint, libc::IPPROTO_TCP, name, value);

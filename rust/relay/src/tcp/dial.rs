@@ -106,7 +106,8 @@ fn dial_next(connection: &mut Connection, context: &mut Context, place: Place) -
         let member = picked.ok_or(if dial.tried.is_empty() { Refusal::NoEndpoint } else { Refusal::Undialled })?;
         dial.tried.push(member.endpoint.address);
         dial.attempted = context.clock.now;
-        let source = found.live.service.keep_source.then(|| kept_source(dial.client.ip(), &member.endpoint)).flatten();
+        let keep = config.transparent && found.live.service.keep_source;
+        let source = keep.then(|| kept_source(dial.client.ip(), &member.endpoint)).flatten();
         match start(&member.endpoint, source, config.mark, early) {
             Ok(endpoint) => {
                 context.epoll.add(&endpoint, BOTH_EDGES, Kind::Endpoint, place).map_err(|_| Refusal::Descriptors)?;

@@ -9,8 +9,8 @@ use crate::stats::{End, Way};
 use crate::sys::stream;
 use crate::worker::timers::{ticks, Clock};
 
-/// Rounds of copying or splicing after which other connections have their turn.
-const ROUNDS: usize = 16;
+/// Bytes of one way after which other connections have their turn.
+const TURN: usize = 1024 * 1024;
 
 /// What is to be done with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub fn transfer(connection: &mut Connection, tools: &mut Tools, clock: &Clock, p
 /// Move one way's bytes until there are none, nobody takes them, or others must have their turn.
 fn pump(direction: &mut Direction, source: &OwnedFd, sink: &OwnedFd, tools: &mut Tools) -> (usize, bool) {
     let mut moved = 0;
-    for _ in 0..ROUNDS {
+    while moved < TURN {
         if !direction.may_move() {
             return (moved, false);
         }
