@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Rust core, as mypy sees it; ``mypy.stubtest kproxy._core`` holds this file to the built module.
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias, final
 
@@ -15,6 +15,8 @@ __all__ = [
     "NetlinkError",
     "NftMonitor",
     "NftSocket",
+    "Relay",
+    "RelayError",
     "Rendezvous",
     "build_info",
     "maglev",
@@ -38,6 +40,24 @@ _IpvsReal: TypeAlias = tuple[str, int, int, int, int, int]
 _IpvsHeldReal: TypeAlias = tuple[_IpvsReal, list[int], list[int]]
 _IpvsHeldServer: TypeAlias = tuple[_IpvsKey, _IpvsServer, list[int]]
 _IpvsOperation: TypeAlias = tuple[int, _IpvsKey, _IpvsServer | None, _IpvsReal | None]
+
+# A frontend of the relay: name, address ("": a NodePort), port
+_RelayFrontend: TypeAlias = tuple[str, str, int]
+# An endpoint of the relay: address:port, weight, on this node?
+_RelayEndpoint: TypeAlias = tuple[str, int, bool]
+# A Service of the relay: key, protocol, seed, frontends, all endpoints, local endpoints, method, affinity in seconds, PROXY
+# protocol?, keep the client's address?
+_RelayService: TypeAlias = tuple[
+    str, str, int, Sequence[_RelayFrontend], Sequence[_RelayEndpoint], Sequence[_RelayEndpoint], str, int, bool, bool
+]
+# Times the relay took: how many of each step, microseconds of all together
+_RelayTimes: TypeAlias = tuple[list[int], int]
+# What the relay counted of a frontend or endpoint: Service, name, connections, active, ended (done, reset by the client, by
+# the endpoint, idle, drained), failed dials (refused, timed out), ejections, bytes from clients, bytes to clients, dial
+# times, times to the first byte
+_RelayCount: TypeAlias = tuple[str, str, int, int, list[int], list[int], int, int, int, _RelayTimes, _RelayTimes]
+# What the relay counted of a Service: its key, retries, clients known for affinity
+_RelayWhole: TypeAlias = tuple[str, int, int]
 
 class NetlinkError(OSError):
     index: int | None
@@ -100,9 +120,7 @@ class Balancer:
     def __new__(cls, method: str = "round-robin", seed: int = 0) -> Balancer: ...
     def endpoints(self, endpoints: Sequence[tuple[str, int]]) -> None: ...
     def affinity(self, seconds: float) -> None: ...
-    def pick(
-        self, client: IPv4Address | IPv6Address | str, now: float = 0.0, tried: Sequence[str] = []
-    ) -> str | None: ...
+    def pick(self, client: IPv4Address | IPv6Address | str, now: float = 0.0, tried: Sequence[str] = ...) -> str | None: ...
     def failed(self, endpoint: str, now: float = 0.0) -> None: ...
 
 @final
@@ -112,6 +130,33 @@ class Conntrack:
         self, family: int, protocol: int, rules: FlowRules, sample: int = 10
     ) -> tuple[int, int, int, list[_Flow]]: ...
     def entries(self, family: int, protocol: int, destination: bytes | None = None) -> list[_Flow]: ...
+
+class RelayError(OSError): ...
+
+@final
+class Relay:
+    def __new__(
+        cls,
+        ports: tuple[int, int],
+        *,
+        mark: int,
+        transparent: bool = True,
+        workers: int = 0,
+        wishes: Mapping[str, float] = ...,
+        inherit: int | None = None,
+    ) -> Relay: ...
+    @property
+    def ports(self) -> tuple[int, int]: ...
+    def apply(self, upserts: Sequence[_RelayService], removes: Sequence[str]) -> None: ...
+    @property
+    def connections(self) -> int: ...
+    def stats(self) -> tuple[list[_RelayWhole], list[_RelayCount], list[_RelayCount]]: ...
+    @staticmethod
+    def steps() -> list[int]: ...
+    def drain(self, seconds: float) -> None: ...
+    def hand_over(self, channel: int) -> None: ...
+    def fault(self) -> str | None: ...
+    def stop(self) -> None: ...
 
 @final
 class Ipvs:

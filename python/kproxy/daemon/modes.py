@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from kproxy.config.effective import Effective, effective
 from kproxy.config.loading import Start, complete
+from kproxy.config.node_ports import node_port_ranges
 from kproxy.dataplanes.contract import Dataplane
 from kproxy.table.errors import Unsupported
 from kproxy.table.terms import Family, Mode
@@ -22,6 +23,8 @@ class Part(enum.StrEnum):
     """What is opened together."""
 
     NFTABLES = "nftables"
+    USERSPACE = "userspace"
+    LOOPBACK = "loopback NodePorts"  # a relay beside a mode that cannot serve them
 
 
 Opener: TypeAlias = Callable[[Effective, Sequence[Family]], list[Dataplane]]
@@ -34,11 +37,26 @@ def _nftables(settings: Effective, families: Sequence[Family]) -> list[Dataplane
     return [NftablesDataplane(family, masquerade_bit=bit, count_bytes=count_bytes) for family in families]
 
 
+def _userspace(_settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
+    from kproxy.dataplanes.userspace.opening import open_userspace  # noqa: PLC0415 - only where it is used
+
+    return list(open_userspace(families))
+
+
+def _loopback(_settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
+    from kproxy.dataplanes.userspace.opening import open_loopback  # noqa: PLC0415 - only where it is used
+
+    return list(open_loopback(families))
+
+
 OPENERS: Final[Mapping[Part, Opener]] = {
     Part.NFTABLES: _nftables,
+    Part.USERSPACE: _userspace,
+    Part.LOOPBACK: _loopback,
 }
 MODES: Final[Mapping[Mode, tuple[Part, ...]]] = {
-    Mode.NFTABLES: (Part.NFTABLES,),
+    Mode.NFTABLES: (Part.NFTABLES, Part.LOOPBACK),
+    Mode.USERSPACE: (Part.USERSPACE,),
 }
 
 
@@ -50,7 +68,14 @@ def parts_of(settings: Effective) -> tuple[Part, ...]:
     if settings.mode not in MODES:
         built = " or ".join(MODES)
         raise Unsupported(f"mode {settings.mode} is not built into this kproxy yet: set mode (--proxy-mode) to {built}")
-    return MODES[settings.mode]
+    wanted = MODES[settings.mode]
+    return wanted if _asks_for_loopback(settings) else tuple(part for part in wanted if part is not Part.LOOPBACK)
+
+
+def _asks_for_loopback(settings: Effective) -> bool:
+    """Tell whether NodePorts are to be served on loopback addresses."""
+    ranges = node_port_ranges(settings.node_port_addresses, {})
+    return settings.localhost_node_ports and any(ranges[family].names_loopback(family) for family in Family)
 
 
 def open_part(part: Part, settings: Effective, families: Iterable[Family]) -> list[Dataplane]:
@@ -92,8 +117,8 @@ PRIMARY_ONLY: Final = (
     "every address and on 127.0.0.1: set nodePortAddresses to choose others"
 )
 AS_NAMED: Final = (
-    "NodePorts answer on the addresses that nodePortAddresses names, but in nftables mode never on 127.0.0.1, where "
-    "kube-proxy's iptables mode answers too"
+    "NodePorts answer on the addresses that nodePortAddresses names: in nftables mode on 127.0.0.1 only if it is named, as "
+    "localhost or 127.0.0.0/8, where kube-proxy's iptables mode answers whenever a range covers it"
 )
 
 

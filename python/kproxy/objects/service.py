@@ -11,6 +11,7 @@ PROXY_NAME_LABEL: Final = "service.kubernetes.io/service-proxy-name"  # its pres
 HEADLESS: Final = "None"  # the clusterIP of a Service that wants none
 SCHEDULER_ANNOTATION: Final = "kproxy.io/scheduler"
 PRIORITY_ANNOTATION: Final = "kproxy.io/priority"
+PROXY_PROTOCOL_ANNOTATION: Final = "kproxy.io/proxy-protocol"
 
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False, rename="camel"):

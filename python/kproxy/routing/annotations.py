@@ -3,7 +3,7 @@
 
 from kproxy.objects.endpointslice import WEIGHT_ANNOTATION
 from kproxy.objects.meta import Meta
-from kproxy.objects.service import PRIORITY_ANNOTATION, SCHEDULER_ANNOTATION
+from kproxy.objects.service import PRIORITY_ANNOTATION, PROXY_PROTOCOL_ANNOTATION, SCHEDULER_ANNOTATION
 from kproxy.table.terms import Method
 
 MAXIMUM_WEIGHT = 100
@@ -21,6 +21,17 @@ def method_of(meta: Meta, complaints: list[str]) -> Method | None:
         known = ", ".join(Method)
         complaints.append(f"annotation {SCHEDULER_ANNOTATION}={text!r} is ignored: it must be one of {known}")
         return None
+
+
+def proxy_protocol_of(meta: Meta, complaints: list[str]) -> bool:
+    """Read whether a Service's endpoints expect a PROXY protocol header; ``v2`` and ``true`` both ask for version 2."""
+    text = meta.annotation(PROXY_PROTOCOL_ANNOTATION)
+    if text is None or text.strip().lower() in {"", "false"}:
+        return False
+    if text.strip().lower() in {"v2", "true"}:
+        return True
+    complaints.append(f"annotation {PROXY_PROTOCOL_ANNOTATION}={text!r} is ignored: it must be v2 or false")
+    return False
 
 
 def priority_of(meta: Meta, complaints: list[str]) -> int | None:

@@ -74,6 +74,7 @@ def resolve_port(
         affinity=shape.affinity,
         method=shape.method or view.method,
         priority=shape.priority,
+        proxy_protocol=shape.proxy_protocol,
     )
 
 

@@ -51,6 +51,7 @@ class ServiceShape(msgspec.Struct, frozen=True, gc=False):
     method: Method | None = None
     priority: int = 0
     health_port: int = 0
+    proxy_protocol: bool = False
 
 
 def is_proxied(service: Service) -> bool:
@@ -82,6 +83,7 @@ def shape_of(service: Service, complaints: list[str]) -> ServiceShape | None:
         method=annotations.method_of(service.metadata, complaints),
         priority=_built_in_priority(service) if annotated is None else annotated,
         health_port=health_port if health_port <= _MAXIMUM_PORT else 0,
+        proxy_protocol=annotations.proxy_protocol_of(service.metadata, complaints),
     )
 
 

@@ -76,6 +76,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     affinity: int = 0
     method: Method = Method.RANDOM
     priority: int = 0  # higher is committed first
+    proxy_protocol: bool = False  # the endpoints expect the client's address in a PROXY protocol header
 
     def policy(self, role: Role) -> Policy:
         """Return the verdicts of one role."""

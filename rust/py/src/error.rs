@@ -11,6 +11,18 @@ pyo3::create_exception!(
     "The kernel refused: errno, strerror, index of the failing operation or None, and how many operations were committed."
 );
 
+pyo3::create_exception!(
+    kproxy._core,
+    RelayError,
+    PyOSError,
+    "The relay cannot do what it was asked for: errno and strerror, which names what was tried."
+);
+
+/// The exception for an error of the relay crate.
+pub fn relay_exception(error: relay::Error) -> PyErr {
+    RelayError::new_err((error.errno, error.text))
+}
+
 /// The exception for an error of the netlink crate.
 pub fn exception(error: netlink::Error) -> PyErr {
     let raised = NetlinkError::new_err((error.errno, error.text));

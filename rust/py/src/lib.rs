@@ -4,7 +4,7 @@
 //! A file a class. Every call that reaches the kernel lets go of the interpreter meanwhile; classes that own a socket may be
 //! used from any thread, one call after the other.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands a function its arguments by value")]
 
 mod balancer;
@@ -16,7 +16,9 @@ mod ipvs;
 mod maglev;
 mod nft_monitor;
 mod nft_socket;
+mod relay;
 mod rendezvous;
+mod sys;
 
 use pyo3::prelude::*;
 
@@ -34,7 +36,7 @@ mod _core {
     #[pymodule_export]
     use crate::element_batch::ElementBatch;
     #[pymodule_export]
-    use crate::error::NetlinkError;
+    use crate::error::{NetlinkError, RelayError};
     #[pymodule_export]
     use crate::flow_rules::FlowRules;
     #[pymodule_export]
@@ -45,6 +47,8 @@ mod _core {
     use crate::nft_monitor::NftMonitor;
     #[pymodule_export]
     use crate::nft_socket::NftSocket;
+    #[pymodule_export]
+    use crate::relay::Relay;
     #[pymodule_export]
     use crate::rendezvous::Rendezvous;
 

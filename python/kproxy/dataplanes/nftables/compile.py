@@ -97,7 +97,9 @@ class _Compilation:
             return
         if self.stages[-1].size > BATCH_ELEMENTS:
             self.stages.append(Stage())
-        if route is not None and route.method not in METHODS:
+        if route is not None and route.proxy_protocol:
+            self.limits[key] = f"mode nftables sends no PROXY protocol header, which {key} asks for: take mode userspace"
+        elif route is not None and route.method not in METHODS:
             self.limits[key] = f"method {route.method} is not available in mode nftables: {key} is balanced at random"
         if record is not None:
             set_id, all_, local = record.set_id, record.all, record.local

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The relay as a thing of its own: one a process, shared by the dataplanes of both families.
+
+It starts when it is first told something, in the network namespace of the thread that tells it. What it holds is kept here,
+beside it: a new process begins with none, whatever the kernel's rules say.
+"""
+
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from kproxy import _core
+from kproxy.dataplanes.userspace.layout import Options
+from kproxy.dataplanes.userspace.services import Service
+from kproxy.dataplanes.userspace.transaction import Telling
+from kproxy.table.errors import KernelError, PermissionDenied
+
+log: Final = logging.getLogger(__name__)
+
+
+class RelayHandle:
+    """Starts the relay, tells it, asks it. ``inherit`` is a Unix socket on which another process hands its sockets over."""
+
+    def __init__(self, options: Options, inherit: int | None = None) -> None:
+        self.options = options
+        self._inherit = inherit
+        self._relay: _core.Relay | None = None
+        self._held: dict[str, Service] = {}
+        self._users = 0
+
+    @property
+    def held(self) -> Mapping[str, Service]:
+        """Return the Services it was told of."""
+        return MappingProxyType(self._held)
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it was started and not stopped."""
+        return self._relay is not None
+
+    def acquire(self) -> None:
+        """Count one more dataplane that needs it."""
+        self._users += 1
+
+    def release(self) -> None:
+        """Count one dataplane less; without any it ends, and its connections with it."""
+        self._users -= 1
+        if self._users <= 0:
+            self.stop()
+
+    def start(self) -> "_core.Relay":
+        """Start it, if it does not run. Raises KernelError when it cannot, or when it has died."""
+        if self._relay is None:
+            options = self.options
+            try:
+                self._relay = _core.Relay(
+                    options.ports, mark=options.own, workers=options.workers, wishes=options.wishes, inherit=self._inherit
+                )
+            except _core.RelayError as error:
+                raise _refused(error, options) from error
+            self._inherit = None
+        if fault := self._relay.fault():
+            raise KernelError(f"the relay has died: {fault}")
+        return self._relay
+
+    def tell(self, telling: Telling) -> None:
+        """Change Services, all at once. Raises KernelError."""
+        if not telling and self._relay is not None:
+            return
+        relay = self.start()
+        removes = [key for key in telling.removes if key in self._held]
+        relay.apply(list(telling.upserts.values()), removes)
+        self._held |= telling.upserts
+        for key in removes:
+            del self._held[key]
+
+    def undo(self, telling: Telling, before: Mapping[str, Service]) -> None:
+        """Take back what was told. ``before`` are the Services held by then."""
+        upserts = {key: before[key] for key in telling.upserts if key in before}
+        self.tell(Telling(upserts, frozenset(telling.upserts.keys() - before.keys())))
+
+    def counts(self) -> "tuple[list[_core._RelayWhole], list[_core._RelayCount], list[_core._RelayCount]]":
+        """Return what it counted: of Services, of frontends, of endpoints."""
+        return self._relay.stats() if self._relay else ([], [], [])
+
+    def fault(self) -> str | None:
+        """Return what a part of it that died said last; None: all is well."""
+        return self._relay.fault() if self._relay else None
+
+    def hand_over(self, channel: int) -> None:
+        """Send its sockets to the process that relieves this one, over a Unix socket. Raises KernelError."""
+        try:
+            self.start().hand_over(channel)
+        except _core.RelayError as error:
+            raise _refused(error, self.options) from error
+
+    def drain(self, seconds: float) -> None:
+        """Take no new clients; whoever is there has so many seconds."""
+        if self._relay:
+            self._relay.drain(seconds)
+
+    def stop(self) -> None:
+        """End it, and every connection with it."""
+        if self._relay:
+            self._relay.stop()
+        self._relay, self._held = None, {}
+
+
+def _refused(error: "_core.RelayError", options: Options) -> KernelError:
+    words = f"the relay on ports {options.ports[0]} and {options.ports[1]} cannot be started: {error.strerror}"
+    if isinstance(error, PermissionError) or error.errno == 1:
+        return PermissionDenied(f"{words}: the process needs CAP_NET_ADMIN")
+    return KernelError(words)
