@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from kproxy.dataplanes.contract import Applied, Committed, Dataplane
+from kproxy.dataplanes.iptables.probe import CHOICE
 from kproxy.objects.decode import key_of, kind_of
 from kproxy.objects.events import Delete, Event, Upsert
 from kproxy.routing.router import Router
@@ -27,7 +28,14 @@ pytestmark = pytest.mark.packets
 
 ANSWERS = {Action.REJECT: "REJECT", Action.DROP: "DROP", Action.PASS: "NONE"}
 bounded = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-MODES = pytest.mark.parametrize("mode", [Mode.NFTABLES])
+
+
+@pytest.fixture(params=["nftables", "iptables nft", "iptables legacy"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mode:
+    """Each mode; iptables through both of its kinds."""
+    word, _, kind = request.param.partition(" ")
+    monkeypatch.setenv(CHOICE, kind)
+    return Mode(word)
 
 
 def expected(case: Case, flow: Flow, interpreter: Interpreter) -> Flow:
@@ -46,7 +54,6 @@ def foretold(case: Case, interpreter: Interpreter) -> Case:
     return {**case, "flows": [expected(case, flow, interpreter) for flow in case["flows"]]}
 
 
-@MODES
 @settings(bounded, max_examples=25)
 @given(histories())
 def test_model_and_packets_agree(mode: Mode, history: list[Case]) -> None:
@@ -72,7 +79,6 @@ def carry(planes: Sequence[Dataplane], committed: dict[str, Committed], changes:
         assert plane.verify(answer.committed, changes.after) == []
 
 
-@MODES
 @settings(bounded, max_examples=12)
 @given(histories(longest=5))
 def test_every_step_of_a_history_leads_where_the_model_says(mode: Mode, history: list[Case]) -> None:

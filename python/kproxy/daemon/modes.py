@@ -23,6 +23,7 @@ class Part(enum.StrEnum):
     """What is opened together."""
 
     NFTABLES = "nftables"
+    IPTABLES = "iptables"
     USERSPACE = "userspace"
     LOOPBACK = "loopback NodePorts"  # a relay beside a mode that cannot serve them
 
@@ -35,6 +36,12 @@ def _nftables(settings: Effective, families: Sequence[Family]) -> list[Dataplane
 
     bit, count_bytes = settings.masquerade_bit, settings.count_bytes
     return [NftablesDataplane(family, masquerade_bit=bit, count_bytes=count_bytes) for family in families]
+
+
+def _iptables(settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
+    from kproxy.dataplanes.iptables.dataplane import IptablesDataplane  # noqa: PLC0415 - only where it is used
+
+    return [IptablesDataplane(family, masquerade_bit=settings.masquerade_bit) for family in families]
 
 
 def _userspace(_settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
@@ -51,11 +58,13 @@ def _loopback(_settings: Effective, families: Sequence[Family]) -> list[Dataplan
 
 OPENERS: Final[Mapping[Part, Opener]] = {
     Part.NFTABLES: _nftables,
+    Part.IPTABLES: _iptables,
     Part.USERSPACE: _userspace,
     Part.LOOPBACK: _loopback,
 }
 MODES: Final[Mapping[Mode, tuple[Part, ...]]] = {
     Mode.NFTABLES: (Part.NFTABLES, Part.LOOPBACK),
+    Mode.IPTABLES: (Part.IPTABLES,),
     Mode.USERSPACE: (Part.USERSPACE,),
 }
 

@@ -7,11 +7,12 @@ No shell, fixed argument lists, the C locale, so that messages can be read by pe
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from kproxy.table.errors import Busy, KernelError, PermissionDenied, Unsupported
 
+_LONGEST: Final = 500  # characters of a complaint
 _PACKAGES: Final = {"nft": "nftables", "ip": "iproute2", "ip6tables": "iptables"}  # where they differ from the tool's name
 
 
@@ -20,8 +21,14 @@ def installed(tool: str) -> bool:
     return shutil.which(tool) is not None
 
 
-def run(arguments: Sequence[str], text: str | None = None, *, seconds: float = 120.0) -> str:
-    """Run a tool with ``text`` on its standard input and return its output.
+def run(
+    arguments: Sequence[str],
+    text: str | None = None,
+    *,
+    seconds: float = 120.0,
+    ended: Callable[[int], None] | None = None,
+) -> str:
+    """Run a tool with ``text`` on its standard input and return its output. ``ended`` is told its process id afterwards.
 
     Raises Unsupported when it is not installed, PermissionDenied, Busy when somebody holds the lock or was faster, else
     KernelError with the tool's own words.
@@ -29,17 +36,31 @@ def run(arguments: Sequence[str], text: str | None = None, *, seconds: float = 1
     tool = arguments[0]
     environment = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            list(arguments), input=text, capture_output=True, text=True, timeout=seconds, env=environment, check=False
+        process = subprocess.Popen(
+            list(arguments),
+            stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
     except FileNotFoundError as error:
         package = _PACKAGES.get(tool, tool.partition("-")[0])
         raise Unsupported(f"{tool} is not installed: install the package {package}") from error
-    except subprocess.TimeoutExpired as error:
-        raise Busy(f"{' '.join(arguments)} did not end within {seconds:g} s: see what holds the kernel's tables") from error
-    if done.returncode == 0:
-        return done.stdout
-    words = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+    with process:
+        try:
+            output, complaint = process.communicate(text, timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            process.communicate()
+            words = f"{' '.join(arguments)} did not end within {seconds:g} s: see what holds the kernel's tables"
+            raise Busy(words) from error
+        finally:
+            if ended:
+                ended(process.pid)
+    if process.returncode == 0:
+        return output
+    words = " ".join(complaint.split())[:_LONGEST] or f"exit code {process.returncode}"
     sentence = f"{' '.join(arguments)}: {words}"
     if "Operation not permitted" in words or "Permission denied" in words or "must be root" in words:
         raise PermissionDenied(f"{sentence}: give kproxy CAP_NET_ADMIN")

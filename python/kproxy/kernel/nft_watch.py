@@ -6,6 +6,7 @@ left out, those of the other family's dataplane in this process as well.
 """
 
 import weakref
+from collections.abc import Iterable
 from typing import Final
 
 from kproxy import _core
@@ -46,6 +47,15 @@ class Watch:
     def noticed(self, table: str) -> bool:
         """Tell whether others have changed the table since the last call."""
         return any(name == _LOST or (family == self.family and name == table) for family, name, _ in self.monitor.poll())
+
+    def news(self, tables: Iterable[str]) -> list[tuple[str, str, str]]:
+        """Return what others have changed in these tables since the last call: table, chain and what was done.
+
+        No chain is named where the table itself came or went, or news were lost.
+        """
+        wanted = {*tables, _LOST}
+        changes = self.monitor.poll_chains()
+        return [each[1:] for each in changes if each[1] == _LOST or (each[0] == self.family and each[1] in wanted)]
 
     def close(self) -> None:
         """Stop listening."""

@@ -42,7 +42,20 @@ impl NftMonitor {
     /// The table is `*` where notifications were lost: then anything may have changed.
     fn poll(&self) -> PyResult<Vec<(u8, String, &'static str)>> {
         let changes = self.locked().poll().map_err(exception)?;
-        Ok(changes.into_iter().map(|change| (change.family, change.table, change.what)).collect())
+        let mut found = Vec::with_capacity(changes.len());
+        for change in changes {
+            let change = (change.family, change.table, change.what);
+            if !found.contains(&change) {
+                found.push(change);
+            }
+        }
+        Ok(found)
+    }
+
+    /// As `poll`, and with the chain behind the table where it is a chain or a rule that changed.
+    fn poll_chains(&self) -> PyResult<Vec<(u8, String, String, &'static str)>> {
+        let changes = self.locked().poll().map_err(exception)?;
+        Ok(changes.into_iter().map(|change| (change.family, change.table, change.chain, change.what)).collect())
     }
 
     /// Ignore one port more, what it has already caused and was not polled included.

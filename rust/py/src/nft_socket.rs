@@ -96,6 +96,12 @@ impl NftSocket {
         Ok(rules.into_iter().map(|(chain, bytes)| (chain, PyBytes::new(python, &bytes))).collect())
     }
 
+    /// What each rule of a table, or of one chain of it, has counted, in order: its chain, packets and bytes.
+    #[pyo3(signature = (family, table, chain=None))]
+    fn counts(&self, python: Python<'_>, family: u8, table: &str, chain: Option<&str>) -> PyResult<Vec<(String, u64, u64)>> {
+        self.detached(python, |nftables| nftables.counts(family, table, chain))
+    }
+
     /// Every table: its family's number and its name.
     fn tables(&self, python: Python<'_>) -> PyResult<Vec<(u8, String)>> {
         self.detached(python, Nftables::tables)

@@ -8,14 +8,32 @@ from typing import Final
 
 from kproxy.daemon import modes
 from kproxy.dataplanes.contract import Applied, Dataplane
+from kproxy.dataplanes.iptables.probe import kind_here
+from kproxy.kernel.xtables import Kind, Xtables
 from kproxy.routing.diff import changes_from_nothing
 from kproxy.routing.settings import Settings
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes, RoutingTable
-from kproxy.table.terms import Family
+from kproxy.table.terms import Family, Mode
 
 BYSTANDER: Final = (
     "table inet bystander {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
+)
+IPTABLES_BYSTANDER: Final = "".join(
+    "\n".join(
+        [
+            f"*{table}",
+            ":BYSTANDER - [0:0]",
+            "-A BYSTANDER -p tcp -m tcp --dport 1 -j RETURN",
+            *(f"-A {chain} -j BYSTANDER" for chain in chains),
+            "COMMIT",
+            "",
+        ]
+    )
+    for table, chains in (
+        ("filter", ("INPUT", "FORWARD", "OUTPUT")),
+        ("nat", ("PREROUTING", "OUTPUT", "POSTROUTING")),
+    )
 )
 
 
@@ -46,9 +64,21 @@ def restart_is_silent(settings: Settings, table: RoutingTable) -> None:
             plane.close()
 
 
+def stand_by(mode: Mode) -> None:
+    """Put somebody else's rules beside ours; where ours go to iptables, there too."""
+    subprocess.run(["nft", "-f", "-"], input=BYSTANDER, text=True, check=True, capture_output=True)
+    if mode is Mode.IPTABLES:
+        for family in Family:
+            Xtables(family, kind_here()).restore(IPTABLES_BYSTANDER)
+
+
 def ruleset() -> str:
-    """Return all of the namespace's nftables as text."""
-    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    """Return all of the namespace's nftables and legacy iptables as text, without what they have counted."""
+    text = subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    for family in Family:
+        for name, table in Xtables(family, Kind.LEGACY).save().items():
+            text += f"{family} {name} {table}\n"
+    return text
 
 
 @contextlib.contextmanager
@@ -57,7 +87,8 @@ def programmed(settings: Settings, table: RoutingTable) -> Iterator[list[Datapla
 
     Somebody else's table stands by all the time.
     """
-    subprocess.run(["nft", "-f", "-"], input=BYSTANDER, text=True, check=True, capture_output=True)
+    stand_by(settings.mode)
+    before = ruleset()
     planes = open_dataplanes(settings)
     try:
         for plane in planes:
@@ -67,7 +98,7 @@ def programmed(settings: Settings, table: RoutingTable) -> Iterator[list[Datapla
         for plane in planes:
             plane.settle()
             plane.remove()
-        if ruleset() != BYSTANDER:
+        if ruleset() != before:
             raise KernelError(f"after remove() the kernel holds more or less than what is not ours:\n{ruleset()}")
     finally:
         for plane in planes:

@@ -103,7 +103,8 @@ fn value(attribute: Attribute<'_>) -> Option<Vec<u8>> {
     attribute.nested().find(|inner| inner.kind == wire::DATA_VALUE).map(|inner| inner.content.to_vec())
 }
 
-fn counter(expression: Attributes<'_>) -> Option<(u64, u64)> {
+/// The packets and bytes of an expression, if it is a counter.
+pub fn counter(expression: Attributes<'_>) -> Option<(u64, u64)> {
     let mut is_counter = false;
     let (mut packets, mut bytes) = (None, None);
     for attribute in expression {

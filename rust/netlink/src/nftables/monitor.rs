@@ -31,6 +31,8 @@ pub struct Change {
     pub family: u8,
     /// The table; `*` when notifications were lost, so that anything may have changed.
     pub table: String,
+    /// The chain, where it is a chain or a rule that changed; else empty.
+    pub chain: String,
     /// What happened, such as `new rule`, `delete table` or `lost`.
     pub what: &'static str,
 }
@@ -108,7 +110,7 @@ impl Monitor {
                 Ok(Some(())) => {}
                 Ok(None) => return Ok(()),
                 Err(error) if error.errno == libc::ENOBUFS => {
-                    note(Change { family: 0, table: "*".to_owned(), what: "lost" });
+                    note(Change { family: 0, table: "*".to_owned(), chain: String::new(), what: "lost" });
                 }
                 Err(error) => return Err(error),
             }
@@ -138,8 +140,13 @@ fn program(ports: &[u32]) -> Vec<Instruction> {
 
 fn read(message: &Message<'_>) -> Option<Change> {
     let what = name(message.kind)?;
-    let table = message.attributes().find(|each| each.kind == wire::TABLE)?.text();
-    Some(Change { family: message.family(), table, what })
+    let find = |kind| message.attributes().find(|each| each.kind == kind).map(|each| each.text());
+    let chain = match i32::from(message.kind & 0xff) {
+        libc::NFT_MSG_NEWRULE | libc::NFT_MSG_DELRULE => find(wire::RULE_CHAIN),
+        libc::NFT_MSG_NEWCHAIN | libc::NFT_MSG_DELCHAIN => find(wire::CHAIN_NAME),
+        _ => None,
+    };
+    Some(Change { family: message.family(), table: find(wire::TABLE)?, chain: chain.unwrap_or_default(), what })
 }
 
 fn author(message: &Message<'_>) -> Option<String> {

@@ -4,7 +4,7 @@
 //! A dump of a large set is quadratic: for each piece the kernel walks the set from its start (250,000 elements: 5 s). Reads
 //! by key are linear and cheap, so counters of large maps are read by key.
 
-use super::element::{Element, NewElement};
+use super::element::{counter, Element, NewElement};
 use super::{wire, Nftables};
 use crate::error::{Error, Result};
 use crate::message::{self, Header};
@@ -67,6 +67,27 @@ impl Nftables {
         match rules {
             Err(error) if error.errno == libc::ENOENT => Ok(Vec::new()),
             rules => rules,
+        }
+    }
+
+    /// What each rule of a table, or of one of its chains, has counted, in order: its chain, packets and bytes; zeros for a
+    /// rule without a counter. A missing table or chain has no rules.
+    pub fn counts(&mut self, family: u8, table: &str, chain: Option<&str>) -> Result<Vec<(String, u64, u64)>> {
+        let put = |body: &mut message::Body<'_>| {
+            body.put_text(wire::TABLE, table);
+            if let Some(chain) = chain {
+                body.put_text(wire::RULE_CHAIN, chain);
+            }
+        };
+        let counts =
+            self.dump(wire::GET_RULE, family, put, &format!("reading the counters of table {table}"), |message, counts| {
+                if message.kind == wire::NEW_RULE {
+                    counts.push(read_counts(&message));
+                }
+            });
+        match counts {
+            Err(error) if error.errno == libc::ENOENT => Ok(Vec::new()),
+            counts => counts,
         }
     }
 
@@ -214,6 +235,20 @@ fn read_rule(message: &Message<'_>) -> (String, Vec<u8>) {
     (chain, bytes)
 }
 
+fn read_counts(message: &Message<'_>) -> (String, u64, u64) {
+    let mut chain = String::new();
+    let mut counted = None;
+    for attribute in message.attributes() {
+        match attribute.kind {
+            wire::RULE_CHAIN => chain = attribute.text(),
+            wire::RULE_EXPRESSIONS => counted = attribute.nested().find_map(|each| counter(each.nested())),
+            _ => {}
+        }
+    }
+    let (packets, bytes) = counted.unwrap_or_default();
+    (chain, packets, bytes)
+}
+
 fn read_elements(message: &Message<'_>, mut see: impl FnMut(Element)) {
     if message.kind != wire::NEW_ELEMENT {
         return;
@@ -228,4 +263,5 @@ pub(super) fn read_for_test(message: &Message<'_>) {
     let message = Message { kind: wire::NEW_ELEMENT, ..*message };
     read_elements(&message, drop);
     drop(read_rule(&message));
+    drop(read_counts(&message));
 }

@@ -37,8 +37,10 @@ pub const ELEMENT_EXPRESSION: u16 = 7;
 pub const ELEMENT_KEY_END: u16 = 10;
 pub const ELEMENT_EXPRESSIONS: u16 = 11;
 
+pub const CHAIN_NAME: u16 = 3;
 pub const RULE_CHAIN: u16 = 2;
 pub const RULE_HANDLE: u16 = 3;
+pub const RULE_EXPRESSIONS: u16 = 4;
 pub const RULE_POSITION: u16 = 6;
 
 pub const DATA_VALUE: u16 = 1;
