@@ -8,10 +8,10 @@ refused class is refused, and whoever is not let in by the source ranges is drop
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from kproxy.dataplanes.iptables.clients import Clients
 from kproxy.dataplanes.iptables.layout import FILTER, PREFIX, WORDS, Chain, Reason, hashed
+from kproxy.dataplanes.iptables.meeting import Meeting, Meetings
 from kproxy.dataplanes.iptables.rules import REFUSED, Count, Match, Rule
-from kproxy.dataplanes.iptables.translate import ClientsOf, Meeting, allowed, match_of
+from kproxy.dataplanes.iptables.translate import allowed, match_of
 from kproxy.table.frontend import Frontend
 from kproxy.table.route import Route, RouteKey
 from kproxy.table.terms import Action, Family
@@ -32,12 +32,12 @@ def chain_of(key: RouteKey, frontend: Frontend) -> Chain:
 class Refuser:
     """Writes the rules that refuse, for the clients of one node."""
 
-    def __init__(self, clients_of: ClientsOf) -> None:
-        self._clients_of = clients_of
+    def __init__(self, meetings: Meetings) -> None:
+        self._meetings = meetings
 
     def refuses(self, route: Route, frontend: Frontend) -> bool:
         """Tell whether a frontend ever refuses anybody."""
-        return frontend.sources is not None or bool(self._met(route, frontend).refused)
+        return frontend.sources is not None or bool(self._meetings.of(route, frontend).refused)
 
     def leaf(self, held: Sequence[tuple[Route, Frontend]]) -> list[Rule]:
         """Return the rules of a leaf."""
@@ -45,19 +45,16 @@ class Refuser:
 
     def guards(self, route: Route, frontend: Frontend) -> Iterator[tuple[Chain, tuple[Rule, ...]]]:
         """Yield the chain of those who are let in, if any of them are refused."""
-        met = self._met(route, frontend)
+        met = self._meetings.of(route, frontend)
         if frontend.sources is not None and met.refused:
-            rules = self._by_class(route, met, self._clients_of.frontend(frontend), Match())
+            rules = self._by_class(route, met, Match())
             yield chain_of(route.key, frontend), tuple(rules)
 
-    def _met(self, route: Route, frontend: Frontend) -> Meeting:
-        return Meeting(route, frontend, self._clients_of.frontend(frontend))
-
     def _frontend(self, route: Route, frontend: Frontend) -> Iterator[Rule]:
-        met = self._met(route, frontend)
+        met = self._meetings.of(route, frontend)
         match = match_of(route.key, frontend)
         if frontend.sources is None:
-            yield from self._by_class(route, met, self._clients_of.frontend(frontend), match)
+            yield from self._by_class(route, met, match)
             return
         for source in allowed(route, frontend) if met.refused else ():
             let_in = match.also(Match(source=source)).text
@@ -66,8 +63,8 @@ class Refuser:
         yield Rule(f"{match.text}{target_of(route.key.family, Action.DROP)}", route.key, counted)
 
     @staticmethod
-    def _by_class(route: Route, met: Meeting, clients: Clients, match: Match) -> Iterator[Rule]:
+    def _by_class(route: Route, met: Meeting, match: Match) -> Iterator[Rule]:
         for action in sorted(met.refused):
             target = target_of(route.key.family, action)
-            for client in clients.matches(met.refused[action]):
+            for client in met.clients.matches(met.refused[action]):
                 yield Rule(f"{match.also(client).text}{target}", route.key, Count(REFUSED, _REASONS[action]))

@@ -12,12 +12,12 @@ import msgspec
 
 from kproxy.dataplanes.iptables import balance, layout, skeleton, spaces
 from kproxy.dataplanes.iptables.affinity import sets_of
-from kproxy.dataplanes.iptables.clients import Clients
 from kproxy.dataplanes.iptables.layout import WORDS, Chain, Options
+from kproxy.dataplanes.iptables.meeting import Meetings
 from kproxy.dataplanes.iptables.refuse import Refuser
 from kproxy.dataplanes.iptables.rules import Match, Rule
 from kproxy.dataplanes.iptables.spaces import SPACES, Grown, Held, Space
-from kproxy.dataplanes.iptables.translate import ClientsOf, Translator, scopes_in_chains
+from kproxy.dataplanes.iptables.translate import Translator, scopes_in_chains
 from kproxy.dataplanes.iptables.tree import ROOT, Prefix, Tree, affected
 from kproxy.table.node import FamilyFacts
 from kproxy.table.route import Route, RouteKey
@@ -37,15 +37,19 @@ class Setting(msgspec.Struct, frozen=True):
 class State:
     """Routes with their places in the trees, under one setting."""
 
-    def __init__(self, setting: Setting, routes: Mapping[RouteKey, Route], grown: Mapping[Space, Grown]) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        routes: Mapping[RouteKey, Route],
+        grown: Mapping[Space, Grown],
+        meetings: Meetings | None = None,
+    ) -> None:
         self.setting = setting
         self.routes = routes
         self._grown = grown
-        family, facts = setting.family, setting.facts
-        known = (Clients(family, facts, node_port=node_port) for node_port in (False, True))
-        self._clients_of = ClientsOf(*known)
-        self._translator = Translator(setting.options, self._clients_of)
-        self._refuser = Refuser(self._clients_of)
+        self._meetings = meetings or Meetings(setting.family, setting.facts)
+        self._translator = Translator(setting.options, self._meetings)
+        self._refuser = Refuser(self._meetings)
 
     @classmethod
     def of(cls, setting: Setting, routes: Iterable[Route]) -> "State":
@@ -70,7 +74,7 @@ class State:
         grown = dict(self._grown)
         for space in come.keys() | gone.keys():
             grown[space] = grown[space].changed(come.get(space, []), gone.get(space, []))
-        return State(self.setting, after, grown)
+        return State(self.setting, after, grown, self._meetings)
 
     def _positions(self, route: Route) -> Iterator[tuple[Space, int, Held]]:
         refuses = frozenset(frontend for frontend in route.frontends if self._refuser.refuses(route, frontend))
@@ -163,7 +167,7 @@ class State:
     def _own(self, route: Route) -> Written:
         """Return the chains that are a route's alone."""
         written: Written = {}
-        for scope in scopes_in_chains(route, self._clients_of):
+        for scope in scopes_in_chains(route, self._meetings):
             written.update(balance.chains(route, scope, self.setting.options))
         for frontend in route.frontends:
             written.update(self._translator.guards(route, frontend))

@@ -6,22 +6,17 @@ itself. Whatever passes a leaf without a frontend leaves it unmarked.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from kproxy.dataplanes.iptables import balance
-from kproxy.dataplanes.iptables.clients import Clients
 from kproxy.dataplanes.iptables.layout import NAT, PREFIX, WORDS, Chain, Options, hashed
+from kproxy.dataplanes.iptables.meeting import NOBODY, Classes, Meeting, Meetings
 from kproxy.dataplanes.iptables.rules import FRONTEND, Count, Match, Rule
 from kproxy.table.frontend import Frontend
-from kproxy.table.route import Policy, Route, RouteKey, Verdict
-from kproxy.table.terms import Action, Client, EndpointSet, FrontendKind
-
-Classes: TypeAlias = frozenset[Client]
-
-NOBODY: Final[Classes] = frozenset()
+from kproxy.table.route import Route, RouteKey
+from kproxy.table.terms import EndpointSet, FrontendKind
 
 
 def comment_of(key: RouteKey) -> str:
@@ -36,67 +31,14 @@ def match_of(key: RouteKey, frontend: Frontend) -> Match:
     return Match(destination=destination, protocol=frontend.protocol, comment=comment_of(key), port=port)
 
 
-class Meeting:
-    """What the known classes of clients meet at a frontend.
-
-    ``scopes``: endpoint set -> classes that it is balanced for; ``refused``: action -> classes; ``marked``: classes whose
-    source is rewritten. A balance over a set without a usable endpoint refuses, as if the set were empty.
-    """
-
-    def __init__(self, route: Route, frontend: Frontend, clients: Clients) -> None:
-        policy: Policy = route.policy(frontend.role)
-        self.scopes: dict[EndpointSet, set[Client]] = {}
-        self.refused: dict[Action, set[Client]] = {}
-        marked: set[Client] = set()
-        for client in clients.known:
-            verdict = _usable(route, policy.of(client))
-            if verdict.action is Action.BALANCE:
-                self.scopes.setdefault(verdict.endpoints, set()).add(client)
-                if verdict.masquerade:
-                    marked.add(client)
-            elif verdict.action is not Action.PASS:
-                self.refused.setdefault(verdict.action, set()).add(client)
-        self.marked: Classes = frozenset(marked)
-
-    @property
-    def balanced(self) -> Classes:
-        """The classes that reach an endpoint."""
-        return frozenset().union(*self.scopes.values())
-
-    def whole(self, clients: Clients) -> EndpointSet | None:
-        """Return the one set that everybody is balanced over, if there is one."""
-        if len(self.scopes) == 1 and self.balanced == clients.known:
-            return next(iter(self.scopes))
-        return None
-
-
-def _usable(route: Route, verdict: Verdict) -> Verdict:
-    if verdict.action is not Action.BALANCE or any(each.weight for each in route.endpoints(verdict.endpoints)):
-        return verdict
-    return Verdict(Action.REJECT if verdict.endpoints is EndpointSet.ALL else Action.DROP)
-
-
-def scopes_in_chains(route: Route, clients_of: "ClientsOf") -> set[EndpointSet]:
+def scopes_in_chains(route: Route, meetings: Meetings) -> set[EndpointSet]:
     """Return which of a route's sets have chains of their own, because some frontend goes to them."""
     found: set[EndpointSet] = set()
     for frontend in route.frontends:
-        met = Meeting(route, frontend, clients_of.frontend(frontend))
-        whole = met.whole(clients_of.frontend(frontend))
-        if whole is None or not balance.is_short(route, whole):
+        met = meetings.of(route, frontend)
+        if met.whole is None or not balance.is_short(route, met.whole):
             found |= met.scopes.keys()
     return found
-
-
-class ClientsOf:
-    """The classes of clients that can be told apart, by kind of frontend."""
-
-    def __init__(self, address: Clients, node_port: Clients) -> None:
-        self.address = address
-        self.node_port = node_port
-
-    def frontend(self, frontend: Frontend) -> Clients:
-        """Return the classes at a frontend."""
-        return self.node_port if frontend.kind is FrontendKind.NODE_PORT else self.address
 
 
 def guard_of(key: RouteKey, frontend: Frontend) -> Chain:
@@ -112,52 +54,42 @@ def inside_of(key: RouteKey, frontend: Frontend) -> Chain:
 class Translator:
     """Writes the rules of frontends, for the clients of one node."""
 
-    def __init__(self, options: Options, clients_of: ClientsOf) -> None:
+    def __init__(self, options: Options, meetings: Meetings) -> None:
         self._options = options
-        self._clients_of = clients_of
+        self._meetings = meetings
 
     def leaf(self, held: Sequence[tuple[Route, Frontend]]) -> list[Rule]:
         """Return the rules of a leaf."""
-        if not held:
-            return []
-        clients = self._clients_of.frontend(held[0][1])
-        marked = self._usual(held, clients)
-        rules = [Rule(f"{match.text}{self._options.set_mark}") for match in clients.matches(marked)] if marked else []
-        for route, frontend in held:
-            rules += self._frontend(route, frontend, clients, marked)
+        met = [self._meetings.of(route, frontend) for route, frontend in held]
+        wishes = Counter(
+            each.marked for (_, frontend), each in zip(held, met, strict=True) if each.scopes and frontend.sources is None
+        )
+        marked = max(wishes, key=lambda each: (wishes[each], sorted(each)), default=NOBODY)
+        rules = [Rule(f"{match.text}{self._options.set_mark}") for match in met[0].clients.matches(marked)] if marked else []
+        for (route, frontend), each in zip(held, met, strict=True):
+            rules += self._frontend(route, frontend, each, marked)
         if marked:
             rules.append(Rule(self._options.clear_mark))
         return rules
 
     def guards(self, route: Route, frontend: Frontend) -> Iterator[tuple[Chain, tuple[Rule, ...]]]:
         """Yield the chains of a frontend that only some may dial."""
-        clients = self._clients_of.frontend(frontend)
-        met = Meeting(route, frontend, clients)
+        met = self._meetings.of(route, frontend)
         if frontend.sources is None or not met.scopes:
             return
         name = inside_of(route.key, frontend)
         inside = list(self._within(route, frontend, met, Match(protocol=frontend.protocol), NOBODY))
-        if met.whole(clients) is None:
+        if met.whole is None:
             inside.append(Rule(" -j ACCEPT", route.key))
         yield name, tuple(inside)
         rules = [Rule(f"{Match(source=source).text} -g {name[1]}", route.key) for source in allowed(route, frontend)]
         yield guard_of(route.key, frontend), (*rules, Rule(" -j ACCEPT", route.key))
 
-    def _usual(self, held: Iterable[tuple[Route, Frontend]], clients: Clients) -> Classes:
-        """Return the classes that most frontends want marked."""
-        wishes = Counter(
-            met.marked
-            for route, frontend in held
-            if frontend.sources is None and (met := Meeting(route, frontend, clients)).scopes
-        )
-        return max(wishes, key=lambda each: (wishes[each], sorted(each)), default=NOBODY)
-
-    def _frontend(self, route: Route, frontend: Frontend, clients: Clients, marked: Classes) -> Iterator[Rule]:
+    def _frontend(self, route: Route, frontend: Frontend, met: Meeting, marked: Classes) -> Iterator[Rule]:
         """Yield a frontend's rules. ``marked``: the classes that are marked already.
 
         Who is refused at an address must not meet a NodePort of the same number instead, hence ACCEPT, which ends nat.
         """
-        met = Meeting(route, frontend, clients)
         match = match_of(route.key, frontend)
         if met.scopes and frontend.sources is not None:
             if marked:
@@ -166,19 +98,19 @@ class Translator:
             return
         if met.scopes:
             yield from self._within(route, frontend, met, match, marked)
-        if frontend.kind not in (FrontendKind.CLUSTER_IP, FrontendKind.NODE_PORT) and met.whole(clients) is None:
+        if frontend.kind not in (FrontendKind.CLUSTER_IP, FrontendKind.NODE_PORT) and met.whole is None:
             yield Rule(f"{match.text} -j ACCEPT", route.key)
 
     def _within(self, route: Route, frontend: Frontend, met: Meeting, match: Match, marked: Classes) -> Iterator[Rule]:
         """Yield the rules for those who may dial a frontend."""
-        clients = self._clients_of.frontend(frontend)
+        clients = met.clients
         if met.marked != marked & met.balanced:
             if marked:
                 yield Rule(f"{match.text}{self._options.clear_mark}", route.key)
             for client in clients.matches(met.marked):
                 yield Rule(f"{match.also(client).text}{self._options.set_mark}", route.key)
         counted = Count(FRONTEND, str(frontend), route.key)
-        whole = met.whole(clients)
+        whole = met.whole
         if whole is not None and balance.is_short(route, whole):
             yield Rule(match.text, route.key, counted)
             yield from balance.in_place(route, whole, msgspec.structs.replace(match, comment=""))
