@@ -170,6 +170,8 @@ pub struct Connection {
     pub settled: bool,
     /// The endpoint has said something.
     pub answered: bool,
+    /// The endpoint was dialled so that it is confirmed what it says only together with what is said to it.
+    pub hasty: bool,
     /// The two ways, by number.
     pub ways: [Direction; 2],
     /// The dial, while there is one.
@@ -197,6 +199,7 @@ impl Connection {
             watched: false,
             settled: false,
             answered: false,
+            hasty: false,
             // A client's socket has inherited its delay, off, from the listener.
             ways: [Direction::new(Delay::First), Direction::new(Delay::Off)],
             opened: dial.began,

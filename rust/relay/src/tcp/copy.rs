@@ -10,6 +10,9 @@ use crate::sys::{socket, stream};
 /// Full reads in a row after which a way is spliced.
 const BULK: u8 = 2;
 
+/// What surely fits one packet: of several, the last would wait until those before are confirmed.
+const SMALL: usize = 1200;
+
 /// Move what one read brings, or what an earlier one left. Returns the bytes sent.
 pub fn round(direction: &mut Direction, source: &OwnedFd, sink: &OwnedFd, scratch: &mut [u8]) -> usize {
     if !direction.tail.is_empty() {
@@ -70,8 +73,8 @@ fn send_tail(direction: &mut Direction, sink: &OwnedFd) -> usize {
 
 /// Send what the sink takes. The last bytes of a source wait for the end that follows them, so that both are one packet.
 fn send(direction: &mut Direction, sink: &OwnedFd, bytes: &[u8]) -> usize {
-    if direction.delay == Delay::Next {
-        // A connection of one request never comes here and is spared the call.
+    if direction.delay == Delay::Next || (direction.delay == Delay::First && bytes.len() > SMALL) {
+        // A connection of one small request never comes here and is spared the call.
         let _ = socket::set_option(sink, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
         direction.delay = Delay::Off;
     }

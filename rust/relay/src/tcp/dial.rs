@@ -9,6 +9,7 @@ use super::accept::refuse;
 use super::connection::{Connection, Dial, Stage};
 use super::{deadlines, Tcp};
 use crate::pick::Failure;
+use crate::proxy_protocol;
 use crate::stats::{self, Flow, Refusal};
 use crate::sys::address::Raw;
 use crate::sys::socket;
@@ -58,27 +59,29 @@ impl Tcp {
 
     fn open(&mut self, context: &mut Context, place: Place, what: Happened) {
         let Some(connection) = self.connections.get_mut(place) else { return };
-        let Some((member, found, dial)) = connection.dial.take().and_then(|dial| {
-            let Dial { member, found, began, .. } = *dial;
-            Some((member?, found?, context.clock.now.saturating_duration_since(began)))
-        }) else {
-            return;
-        };
+        let Some(dial) = connection.dial.take() else { return };
+        let Dial { client, dialled, attempted, member: Some(member), found: Some(found), .. } = *dial else { return };
         context.picker.opened(&member, context.clock.now);
         if member.departed() {
             if let Some(drain) = context.shared.config.timeouts.drain {
                 connection.leave = context.clock.tick + ticks(drain);
             }
         }
-        connection.flow = Some(Flow::opened(context.index, &found, member, dial));
+        let waited = context.clock.now.saturating_duration_since(attempted);
+        connection.flow = Some(Flow::opened(context.index, &found, member, waited));
         connection.stage = Stage::Open;
         connection.opened = context.clock.now;
         connection.active = context.clock.tick;
         let (up, down) = connection.up_and_down();
+        if found.live.service.proxy_protocol {
+            up.tail = [&proxy_protocol::header(client, dialled)[..], &up.tail].concat().into();
+        }
+        let hasty = !up.tail.is_empty();
         up.writable = true;
         down.writable = true;
         down.readable = what.readable();
         down.ending = what.ending();
+        connection.hasty = hasty;
         self.work(context, place);
         // Only now: until the endpoint was there, nothing the client did could have been dealt with.
         if let Some(connection) = self.connections.get_mut(place) {
@@ -92,7 +95,6 @@ impl Tcp {
 
 fn dial_next(connection: &mut Connection, context: &mut Context, place: Place) -> Result<(), Refusal> {
     let Some(dial) = connection.dial.as_mut() else { return Err(Refusal::Undialled) };
-    let early = !connection.ways[0].tail.is_empty();
     let config = &context.shared.config;
     loop {
         let elapsed = context.clock.now.saturating_duration_since(dial.began);
@@ -106,6 +108,7 @@ fn dial_next(connection: &mut Connection, context: &mut Context, place: Place) -
         let member = picked.ok_or(if dial.tried.is_empty() { Refusal::NoEndpoint } else { Refusal::Undialled })?;
         dial.tried.push(member.endpoint.address);
         dial.attempted = context.clock.now;
+        let early = found.live.service.proxy_protocol || !connection.ways[0].tail.is_empty();
         let keep = config.transparent && found.live.service.keep_source;
         let source = keep.then(|| kept_source(dial.client.ip(), &member.endpoint)).flatten();
         match start(&member.endpoint, source, config.mark, early) {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::connection::{Connection, Direction, Ending, Stage, WAYS};
 use super::{copy, splice, Tools};
 use crate::stats::{End, Way};
-use crate::sys::stream;
+use crate::sys::{socket, stream};
 use crate::worker::timers::{ticks, Clock};
 
 /// Bytes of one way after which other connections have their turn.
@@ -46,6 +46,10 @@ pub fn transfer(connection: &mut Connection, tools: &mut Tools, clock: &Clock, p
                     if way == Way::Down && !connection.answered {
                         connection.answered = true;
                         flow.first_byte(clock.now.saturating_duration_since(connection.opened));
+                        if connection.hasty && direction.ended.is_none() {
+                            // More may be to come, and a sender that waits for confirmation is not to wait for ours.
+                            let _ = socket::set_option(endpoint, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1);
+                        }
                     }
                 }
             }

@@ -5,6 +5,7 @@ mod drain;
 mod endpoints;
 mod half_close;
 mod handover;
+mod headers;
 mod limits;
 mod resets;
 mod site;

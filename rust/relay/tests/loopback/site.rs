@@ -50,9 +50,14 @@ impl Site {
 
     /// Give the Service other endpoints.
     pub fn set(&self, endpoints: &[SocketAddr]) {
+        self.change(endpoints, |_| ());
+    }
+
+    /// And other features.
+    pub fn change(&self, endpoints: &[SocketAddr], feature: impl Fn(&mut Service)) {
         let port = self.relay.ports().all;
         let endpoint = |&address: &SocketAddr| Endpoint { key: address.to_string(), address, weight: 1, local: true };
-        let service = Service {
+        let mut service = Service {
             key: "shop/web".to_owned(),
             seed: 0,
             frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
@@ -63,6 +68,7 @@ impl Site {
             proxy_protocol: false,
             keep_source: false,
         };
+        feature(&mut service);
         self.relay.apply(vec![service], &[]);
     }
 
