@@ -55,8 +55,10 @@ fn gather(direction: &mut Direction, source: &OwnedFd, pipe: &mut Pipe) -> usize
 
 fn pass_on(direction: &mut Direction, sink: &OwnedFd, pipe: &mut Pipe) -> usize {
     let mut sent = 0;
-    while pipe.held > 0 && direction.writable {
+    while pipe.held > 0 && direction.writable && !direction.sunk {
         match splice(&pipe.read, sink, pipe.held as usize) {
+            // A sink that takes nothing and does not say why would be asked for ever.
+            Ok(0) => direction.break_sink(),
             Ok(count) => {
                 pipe.held -= count as u32;
                 sent += count;
@@ -64,10 +66,7 @@ fn pass_on(direction: &mut Direction, sink: &OwnedFd, pipe: &mut Pipe) -> usize 
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => direction.writable = false,
                 ErrorKind::Interrupted => {}
-                _ => {
-                    direction.break_sink();
-                    break;
-                }
+                _ => direction.break_sink(),
             },
         }
     }
