@@ -12,7 +12,7 @@
 //! - `relay`: the handle: start, apply, stats, drain, stop
 //! - `handover`: sockets passed to the next process, so that no connection is refused between the two
 //! - `listen`: the sockets of the two ports
-//! - `worker`: the loop of one thread; `tcp`: connections; `steer`: which CPU serves which client
+//! - `worker`: the loop of one thread; `tcp`: connections; `udp`: datagrams; `steer`: which CPU serves which client
 //! - `sys`: every system call, and with it every line of `unsafe`
 
 #![deny(unsafe_code)]
@@ -20,10 +20,12 @@
 mod error;
 mod hash;
 mod listen;
+mod outgoing;
 mod relay;
 mod steer;
 mod sys;
 mod tcp;
+mod udp;
 mod worker;
 
 pub mod config;

@@ -18,6 +18,9 @@ const ATTEMPTS: usize = 16;
 pub(crate) const KEEPALIVE: [(libc::c_int, libc::c_int); 3] =
     [(libc::TCP_KEEPIDLE, 30), (libc::TCP_KEEPINTVL, 10), (libc::TCP_KEEPCNT, 3)];
 
+/// Bytes of datagrams that may wait at a port.
+const WAITING: libc::c_int = 4 << 20;
+
 /// A socket of one of the ports.
 #[derive(Debug)]
 pub struct Bound {
@@ -125,6 +128,12 @@ fn bind(config: &Config, protocol: Protocol, port: u16) -> Result<OwnedFd> {
             Protocol::Udp => {
                 set(libc::SOL_IPV6, libc::IPV6_RECVORIGDSTADDR, 1)?;
                 set(libc::SOL_IP, libc::IP_RECVORIGDSTADDR, 1)?;
+                // A kernel that does not merge datagrams delivers each by itself.
+                let _ = set(libc::SOL_UDP, libc::UDP_GRO, 1);
+                // One socket takes the datagrams of many clients: a burst of them is not to be lost. Beyond the host's limit
+                // only with a right; without it, what the host allows.
+                let _ = set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, WAITING)
+                    .or_else(|_| set(libc::SOL_SOCKET, libc::SO_RCVBUF, WAITING));
             }
         }
         let any = Raw::plain((std::net::Ipv6Addr::UNSPECIFIED, port).into());

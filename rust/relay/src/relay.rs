@@ -37,6 +37,8 @@ pub(crate) struct Shared {
 #[repr(align(64))]
 pub(crate) struct Lane {
     pub connections: AtomicUsize,
+    /// Flows of datagrams.
+    pub flows: AtomicUsize,
     /// Pipes that some way of a connection has.
     pub pipes: AtomicUsize,
     pub meter: WorkerMeter,

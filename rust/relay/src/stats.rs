@@ -46,6 +46,11 @@ impl Flow {
         flow
     }
 
+    /// Whether it came by a frontend: that one still, though its Service may have changed.
+    pub fn is_of(&self, found: &Found) -> bool {
+        Arc::ptr_eq(&self.frontend, &found.live.frontends[found.frontend])
+    }
+
     /// The endpoint it goes to.
     pub fn member(&self) -> &Arc<Member> {
         &self.member

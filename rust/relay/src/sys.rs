@@ -2,7 +2,7 @@
 //! The system calls, and nothing but them: every line of `unsafe` in this crate is here and below.
 //!
 //! - `address`: addresses as the kernel writes them
-//! - `socket`: sockets and their options; `stream`: bytes of a connection
+//! - `socket`: sockets and their options; `stream`: bytes of a connection; `udp`: datagrams
 //! - `epoll`, `event`: waiting, and being woken
 //! - `pipe`: pipes and splicing; `rights`: descriptors sent over a Unix socket
 //! - `process`: CPUs and limits
@@ -20,6 +20,7 @@ pub mod process;
 pub mod rights;
 pub mod socket;
 pub mod stream;
+pub mod udp;
 
 fn length<T>() -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t

@@ -51,13 +51,13 @@ impl Table {
 
     /// The table with changes made. `removes` go first, then `upserts` take the place of what has their key.
     ///
-    /// True: some endpoint is not in its Service any more.
+    /// True: some endpoint is not in its Service any more, or some frontend is nobody's.
     pub fn with(&self, upserts: Vec<Service>, removes: &[String]) -> (Self, bool) {
         let mut next = self.clone();
         let mut departed = false;
         for key in removes {
             if let Some(old) = next.services.remove(key.as_str()) {
-                next.withdraw(&old, &[]);
+                departed |= next.withdraw(&old, &[]);
                 departed |= old.succeed(None);
             }
         }
@@ -65,7 +65,7 @@ impl Table {
             let old = next.services.get(service.key.as_str()).cloned();
             let live = Arc::new(Live::new(service, old.as_deref()));
             if let Some(old) = old {
-                next.withdraw(&old, &live.service.frontends);
+                departed |= next.withdraw(&old, &live.service.frontends);
                 departed |= old.succeed(Some(&live));
             }
             for (number, frontend) in live.service.frontends.iter().enumerate() {
@@ -77,15 +77,18 @@ impl Table {
         (next, departed)
     }
 
-    /// Take a Service's frontends out, but those that stay, and those that another Service has taken over by now.
-    fn withdraw(&mut self, old: &Live, stay: &[Frontend]) {
+    /// Take a Service's frontends out, but those that stay, and those that another Service has taken over by now. True if there were any.
+    fn withdraw(&mut self, old: &Live, stay: &[Frontend]) -> bool {
+        let mut left = false;
         for frontend in &old.service.frontends {
             let place = place(frontend);
             let own = self.frontends.get(&place).is_some_and(|found| found.live.service.key == old.service.key);
             if own && !stay.contains(frontend) {
                 self.frontends.remove(&place);
+                left = true;
             }
         }
+        left
     }
 }
 

@@ -12,6 +12,7 @@ use crate::listen::Bound;
 use crate::relay::Shared;
 use crate::table::Protocol;
 use crate::tcp::Tcp;
+use crate::udp::Udp;
 
 pub mod context;
 pub mod epoll;
@@ -27,7 +28,7 @@ pub(crate) struct Worker {
     context: Context,
     mailbox: Arc<Mailbox>,
     tcp: Tcp,
-    datagrams: Vec<Bound>,
+    udp: Udp,
 }
 
 impl Worker {
@@ -36,7 +37,8 @@ impl Worker {
         context.epoll.add(&mailbox.bell, LEVEL, Kind::Mailbox, Place { index: 0, generation: 0 })?;
         let (listeners, datagrams) = sockets.into_iter().partition(|bound| bound.protocol == Protocol::Tcp);
         let tcp = Tcp::new(listeners)?;
-        Ok(Self { context, mailbox, tcp, datagrams })
+        let udp = Udp::new(&context, datagrams);
+        Ok(Self { context, mailbox, tcp, udp })
     }
 
     /// Work until told to stop.
@@ -52,11 +54,13 @@ impl Worker {
                     Kind::Mailbox => running &= self.read_mail(),
                     Kind::Listener => self.tcp.accept(&mut self.context, place),
                     Kind::Client | Kind::Endpoint => self.tcp.happened(&mut self.context, kind, place, what),
-                    Kind::Datagrams | Kind::Flow => {}
+                    Kind::Datagrams => self.udp.arrived(&mut self.context, place),
+                    Kind::Flow => self.udp.happened(&mut self.context, place),
                 }
             }
             self.tcp.resume(&mut self.context);
             self.tcp.visit(&mut self.context);
+            self.udp.visit(&self.context);
             self.context.count_pipes(self.tcp.pipes());
         }
     }
@@ -64,6 +68,7 @@ impl Worker {
     /// Reset every connection, so that nobody waits for a worker that has left.
     pub fn stop(&mut self) {
         self.tcp.stop(&self.context);
+        self.udp.stop(&self.context);
         self.context.count_pipes(self.tcp.pipes());
     }
 
@@ -72,7 +77,8 @@ impl Worker {
         if self.tcp.busy() {
             return 0;
         }
-        self.tcp.next_visit().map_or(-1, |tick| self.context.clock.until(tick))
+        let next = self.tcp.next_visit().into_iter().chain(self.udp.next_visit()).min();
+        next.map_or(-1, |tick| self.context.clock.until(tick))
     }
 
     /// Do what other threads have asked for. False: leave.
@@ -80,14 +86,20 @@ impl Worker {
         for message in self.mailbox.take() {
             match message {
                 Message::Stop => return false,
-                Message::Open => self.tcp.open_door(&self.context),
-                Message::Departures => self.tcp.departures(&self.context),
+                Message::Open => {
+                    self.tcp.open_door(&self.context);
+                    self.udp.open_door(&self.context);
+                }
+                Message::Departures => {
+                    self.tcp.departures(&self.context);
+                    self.udp.departures(&self.context);
+                }
                 Message::Drain(deadline) => {
                     self.tcp.drain(&mut self.context, deadline);
-                    self.datagrams.clear();
+                    self.udp.drain(&self.context, deadline);
                 }
                 Message::Share(answer) => {
-                    let all = self.tcp.listeners().iter().chain(&self.datagrams);
+                    let all = self.tcp.listeners().iter().chain(self.udp.sockets());
                     // Nobody waits for the answer any more: then nobody misses it.
                     let _ = answer.send(all.filter_map(Bound::copy).collect());
                 }

@@ -37,6 +37,14 @@ impl Raw {
         }
     }
 
+    /// An address for an IPv6 socket, mapped if need be.
+    pub fn mapped(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V6(address) => Self::six(address),
+            SocketAddr::V4(four) => Self::six(SocketAddrV6::new(four.ip().to_ipv6_mapped(), four.port(), 0, 0)),
+        }
+    }
+
     fn six(address: SocketAddrV6) -> Self {
         let mut raw = Self::empty();
         raw.storage.sin6_family = libc::AF_INET6 as libc::sa_family_t;

@@ -36,6 +36,14 @@ pub fn block_signals() -> io::Result<()> {
     }
 }
 
+/// How many descriptors the process may hold.
+pub fn descriptors() -> io::Result<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a local of the type getrlimit() fills.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
 /// Raise the number of descriptors the process may hold to what it may raise it to.
 pub fn raise_descriptors() -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

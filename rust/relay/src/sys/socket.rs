@@ -17,6 +17,13 @@ pub fn open(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
     owned(unsafe { libc::socket(family, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) })
 }
 
+/// Open a socket that sends whole packets, heads and all.
+pub fn open_raw(family: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: socket() takes no pointers.
+    owned(unsafe { libc::socket(family, kind, libc::IPPROTO_RAW) })
+}
+
 /// Give it an address of its own.
 pub fn bind(socket: impl AsFd, address: &Raw) -> io::Result<()> {
     let number = socket.as_fd().as_raw_fd();

@@ -2,12 +2,13 @@
 //! An endpoint is dialled; when it does not answer, another one is, and none twice for one client.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use super::accept::refuse;
 use super::connection::{Connection, Dial, Stage};
 use super::{deadlines, Tcp};
+use crate::outgoing::{self, kept_source};
 use crate::pick::Failure;
 use crate::proxy_protocol;
 use crate::stats::{self, Flow, Refusal};
@@ -133,34 +134,12 @@ fn dial_next(connection: &mut Connection, context: &mut Context, place: Place) -
     }
 }
 
-/// The client's address, where an endpoint's answers to it come back through this node and can be told from others.
-fn kept_source(client: IpAddr, endpoint: &Endpoint) -> Option<IpAddr> {
-    let target = endpoint.address.ip();
-    let sensible = endpoint.local && client.is_ipv4() == target.is_ipv4() && client != target && !client.is_loopback();
-    sensible.then_some(client)
-}
-
 fn start(endpoint: &Endpoint, source: Option<IpAddr>, mark: u32, early: bool) -> io::Result<OwnedFd> {
-    let address = Raw::plain(endpoint.address);
-    let family = if endpoint.address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let socket = socket::open(family, libc::SOCK_STREAM)?;
-    if mark != 0 {
-        socket::set_option(&socket, libc::SOL_SOCKET, libc::SO_MARK, i32::from_ne_bytes(mark.to_ne_bytes()))?;
-    }
-    if let Some(source) = source {
-        let (level, name) = match source {
-            IpAddr::V4(_) => (libc::SOL_IP, libc::IP_TRANSPARENT),
-            IpAddr::V6(_) => (libc::SOL_IPV6, libc::IPV6_TRANSPARENT),
-        };
-        socket::set_option(&socket, level, name, 1)?;
-        // The port is chosen when both ends are known, so that one source can dial many endpoints from the same port.
-        socket::set_option(&socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
-        socket::bind(&socket, &Raw::plain(SocketAddr::new(source, 0)))?;
-    }
+    let socket = outgoing::open(libc::SOCK_STREAM, endpoint, source, mark)?;
     if early {
         // The end of the handshake then waits for the request, which is sent as soon as the endpoint answers.
         socket::set_option(&socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0)?;
     }
-    socket::connect(&socket, &address)?;
+    socket::connect(&socket, &Raw::plain(endpoint.address))?;
     Ok(socket)
 }

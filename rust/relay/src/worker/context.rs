@@ -40,6 +40,11 @@ impl Context {
         self.shared.lanes[self.index].pipes.store(pipes, Ordering::Relaxed);
     }
 
+    /// Say how many flows of datagrams this worker has.
+    pub fn count_flows(&self, flows: usize) {
+        self.shared.lanes[self.index].flows.store(flows, Ordering::Relaxed);
+    }
+
     /// The connections of all workers together.
     pub fn connections(&self) -> usize {
         self.shared.connections()

@@ -61,9 +61,19 @@ impl<T> Slab<T> {
         self.slots.len() - self.free.len()
     }
 
+    /// How many have lived here at one time: places are below it.
+    pub fn room(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Where somebody lives.
     pub fn places(&self) -> impl Iterator<Item = (Place, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+        self.places_from(0)
+    }
+
+    /// Where somebody lives, from a place on.
+    pub fn places_from(&self, start: usize) -> impl Iterator<Item = (Place, &T)> {
+        self.slots.iter().enumerate().skip(start).filter_map(|(index, slot)| {
             let place = Place { index: index as u32, generation: slot.generation };
             slot.value.as_ref().map(|value| (place, value))
         })
