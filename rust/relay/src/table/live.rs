@@ -4,6 +4,7 @@
 //! A change makes a new `Live`. What has grown meanwhile (counters, turns, affinity, an endpoint's failures) is shared with
 //! the one before as long as its bearer stays: a Service by its key, a frontend by its address, an endpoint by key and address.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use balance::Selection;
 
 use super::service::{Endpoint, Scope, Service};
-use crate::hash::{self, Map};
+use crate::hash::{self, Map, Seeded};
 use crate::pick::health::Health;
 use crate::pick::memory::Memory;
 use crate::stats::Meter;
@@ -71,9 +72,9 @@ pub struct Set {
 impl Set {
     fn new(service: &Service, members: Vec<Arc<Member>>) -> Self {
         let weights: Vec<u32> = members.iter().map(|member| member.endpoint.weight).collect();
-        let names = || members.iter().map(|member| member.endpoint.address.to_string()).collect();
-        let names: Vec<String> =
-            if service.method == balance::Method::Consistent { names() } else { vec![String::new(); members.len()] };
+        // The other methods know endpoints by their weights alone.
+        let hashed = if service.method == balance::Method::Consistent { members.as_slice() } else { &[] };
+        let names: Vec<String> = hashed.iter().map(|member| member.endpoint.address.to_string()).collect();
         let selection = Selection::new(service.method, &names, &weights, &service.seed.to_le_bytes());
         // A table can only be refused to more endpoints than it has slots: 131,071.
         let selection = selection.unwrap_or_else(|_| Selection::Random(balance::random::Random::new(&weights)));
@@ -113,7 +114,7 @@ impl Set {
 /// A Service in force.
 #[derive(Debug)]
 pub struct Live {
-    /// What was asked for.
+    /// What was asked for, but for the endpoints: those are in the sets.
     pub service: Service,
     /// Its frontends' counters, in their order.
     pub frontends: Vec<Arc<Meter>>,
@@ -123,24 +124,26 @@ pub struct Live {
 
 impl Live {
     /// A Service in place of the one that had its key.
-    pub fn new(service: Service, old: Option<&Self>) -> Self {
+    pub fn new(mut service: Service, old: Option<&Self>) -> Self {
         let memory = old.map_or_else(Arc::default, |old| Arc::clone(&old.memory));
-        let mut known: Map<SocketAddr, Arc<Member>> = Map::default();
+        let (all, local) = (mem::take(&mut service.all), mem::take(&mut service.local));
+        let mut known: Map<SocketAddr, Arc<Member>> = Map::with_capacity_and_hasher(all.len(), Seeded::default());
         for member in old.into_iter().flat_map(Self::everyone) {
             known.insert(member.endpoint.address, Arc::clone(member));
         }
-        let mut member = |endpoint: &Endpoint| {
+        let mut member = |endpoint: Endpoint| {
             let before = known.get(&endpoint.address).filter(|member| member.endpoint.key == endpoint.key);
-            if let Some(member) = before.filter(|member| member.endpoint == *endpoint) {
+            if let Some(member) = before.filter(|member| member.endpoint == endpoint) {
                 return Arc::clone(member);
             }
             let lasting = before.map_or_else(Arc::default, |member| Arc::clone(&member.lasting));
-            let member = Arc::new(Member { endpoint: endpoint.clone(), lasting, memory: Arc::clone(&memory) });
-            known.insert(endpoint.address, Arc::clone(&member));
+            let address = endpoint.address;
+            let member = Arc::new(Member { endpoint, lasting, memory: Arc::clone(&memory) });
+            known.insert(address, Arc::clone(&member));
             member
         };
-        let all: Vec<_> = service.all.iter().map(&mut member).collect();
-        let local: Vec<_> = service.local.iter().map(&mut member).collect();
+        let all: Vec<_> = all.into_iter().map(&mut member).collect();
+        let local: Vec<_> = local.into_iter().map(&mut member).collect();
         let sets = [Set::new(&service, all), Set::new(&service, local)];
         let frontends = service
             .frontends
