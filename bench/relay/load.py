@@ -22,29 +22,23 @@ _WARM_UP: Final = 1.0  # seconds that sockperf takes besides
 def _run(bed: Bed, *command: str) -> str:
     with inside(bed.client.namespace):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    words, _ = process.communicate(timeout=SECONDS + 60)
+    words, _ = process.communicate(timeout=120)
     assert process.returncode == 0, f"{command} failed: {words[-2000:]}"
     return words
 
 
-def bulk(bed: Bed, address: str, *, streams: int = 1, download: bool = False) -> Load:
+def bulk(bed: Bed, address: str, *, streams: int = 1, download: bool = False, seconds: float = SECONDS) -> Load:
     """Send as much as goes, or receive it; units are gigabytes."""
-    command = ["iperf3", "-c", address, "-p", str(BULK.port), "-t", f"{SECONDS:.0f}", "-P", str(streams), "-J"]
+    command = ["iperf3", "-c", address, "-p", str(BULK.port), "-t", f"{seconds:.0f}", "-P", str(streams), "-J"]
     report = msgspec.json.decode(_run(bed, *command, *(["-R"] if download else [])))
     received = report["end"]["sum_received"]
     return Load(received["bits_per_second"] / 8 / _GIGABYTE, received["bytes"] / _GIGABYTE)
 
 
-def web(bed: Bed, address: str, *, connections: int, close: bool = False, path: str = "") -> Load:
+def web(bed: Bed, address: str, *, connections: int, close: bool = False, path: str = "", seconds: float = SECONDS) -> Load:
     """Ask a web server; units are requests, which with ``close`` are connections too."""
-    command = [
-        "wrk",
-        "-t2",
-        f"-c{connections}",
-        f"-d{SECONDS:.0f}s",
-        "--latency",
-        *(["-H", "Connection: close"] if close else []),
-    ]
+    command = ["wrk", "-t2", f"-c{connections}", f"-d{seconds:.0f}s", "--latency"]
+    command += ["-H", "Connection: close"] if close else []
     words = _run(bed, *command, f"http://{address}:{WEB.port}/{path}")
     errors = re.search(r"Socket errors: .*(connect|read|write) [1-9].*|Non-2xx.*", words)  # a late answer is no error
     assert errors is None, f"{address}: {errors.group()}"
@@ -77,11 +71,12 @@ def messages(bed: Bed, address: str, *, rate: int = 10_000) -> Load:
     return Load(rate, rate * (SECONDS + _WARM_UP), p50, p99)
 
 
-def datagrams(bed: Bed, address: str, *, flows: int = 16, in_flight: int = 16, size: int = 64) -> Load:
+def datagrams(
+    bed: Bed, address: str, *, flows: int = 16, in_flight: int = 16, size: int = 64, seconds: float = SECONDS
+) -> Load:
     """Keep datagrams in flight on every flow, each answer followed by the next; units are round trips."""
-    words = _run(
-        bed, str(ECHO), "load", f"{address}:{DATAGRAMS.port}", str(flows), str(in_flight), str(size), f"{SECONDS:g}"
-    )
+    shape = [str(flows), str(in_flight), str(size), f"{seconds:g}"]
+    words = _run(bed, str(ECHO), "load", f"{address}:{DATAGRAMS.port}", *shape)
     trips, lost, taken = words.split()
     assert int(trips) > 10 * int(lost), f"{address} lost {lost} of {trips} datagrams"
     return Load(int(trips) / float(taken), float(trips))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a relay holds: private memory, descriptors and pipes, over all its processes."""
+"""What a relay holds: memory, descriptors and pipes, over all its processes."""
 
 import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +26,10 @@ class Held(NamedTuple):
         return Held(self.memory - other.memory, self.descriptors - other.descriptors, self.pipes - other.pipes)
 
 
-def held(processes: Iterable[int]) -> Held:
-    """Return what these processes and their descendants hold."""
+def held(process: int) -> Held:
+    """Return what a process and all that it started hold."""
     memory = descriptors = pipes = 0
-    for pid in {each for process in processes for each in cpu.descendants(process)}:
+    for pid in set(cpu.descendants(process)):
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         pss = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
         assert pss is not None, rollup

@@ -21,9 +21,7 @@ _SPLICE: Final = ("  option splice-request", "  option splice-response")
 
 
 @contextlib.contextmanager
-def haproxy(
-    bed: Bed, name: str, places: Sequence[Place], folder: Path, *, splice: bool = False
-) -> Iterator[tuple[int, ...]]:
+def haproxy(bed: Bed, name: str, places: Sequence[Place], folder: Path, *, splice: bool = False) -> Iterator[int]:
     """Run HAProxy with its defaults, or with splicing allowed both ways. It relays no UDP."""
     places = [place for place in places if place.service.protocol is Protocol.TCP]
     lines = ["global", f"  nbthread {THREADS}", "  maxconn 7000", "defaults", "  mode tcp", "  timeout connect 5s"]
@@ -34,12 +32,12 @@ def haproxy(
         lines += [f"  server s{number} {endpoint}" for number, endpoint in enumerate(place.service.endpoints())]
     configuration = folder / f"{name}.cfg"
     configuration.write_text("\n".join(lines) + "\n")
-    with running(bed.proxy, ["haproxy", "-db", "-f", str(configuration)], folder / f"{name}.log", listens=places) as pid:
-        yield (pid,)
+    with running(bed.proxy, ["haproxy", "-db", "-f", str(configuration)], folder / f"{name}.log", listens=places) as program:
+        yield program.pid
 
 
 @contextlib.contextmanager
-def nginx(bed: Bed, name: str, places: Sequence[Place], folder: Path) -> Iterator[tuple[int, ...]]:
+def nginx(bed: Bed, name: str, places: Sequence[Place], folder: Path) -> Iterator[int]:
     """Run nginx's stream module with the buffers of its documentation and a listener a worker."""
     lines = [f"load_module {_STREAM_MODULE};" if _STREAM_MODULE.exists() else ""]
     lines += [f"worker_processes {THREADS}; daemon off; pid {folder}/{name}.pid; error_log {folder}/{name}.errors;"]
@@ -67,7 +65,7 @@ def nginx(bed: Bed, name: str, places: Sequence[Place], folder: Path) -> Iterato
             environment=environment if descriptors else None,
             descriptors=descriptors,
         )
-        yield (stack.enter_context(program),)
+        yield stack.enter_context(program).pid
 
 
 def _transparent_listeners(bed: Bed, places: Sequence[Place]) -> Iterator[socket.socket]:

@@ -27,17 +27,19 @@ def running(
     listens: Sequence[Place] = (),
     environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
-) -> Iterator[int]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command inside a host and yield its process, once it listens wherever it should."""
     with inside(host.namespace), log.open("wb") as words:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, env=environment, pass_fds=descriptors
+            command, stdin=subprocess.PIPE, stdout=words, stderr=words, env=environment, pass_fds=descriptors, bufsize=0
         )
     try:
         for place in listens:
             _await(host, place, process, log)
-        yield process.pid
+        yield process
     finally:
+        assert process.stdin is not None
+        process.stdin.close()
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(timeout=3)

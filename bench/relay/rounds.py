@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from bench.relay import cpu
 
-ROUNDS: Final = int(os.environ.get("RELAY_ROUNDS", "5"))
-SECONDS: Final = float(os.environ.get("RELAY_SECONDS", "2"))
+ROUNDS: Final = int(os.environ.get("RELAY_ROUNDS", "7"))
+SECONDS: Final = float(os.environ.get("RELAY_SECONDS", "1"))
 _FOREIGN: Final = 0.12  # of one processor: more than this, used by others, spoils a sample
 _TRIES: Final = 3
 
@@ -36,10 +36,10 @@ class Medians(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What is measured: how one sample is taken, and the processes whose time it costs."""
+    """What is measured: how one sample is taken, and the process (with all it started) whose time it costs."""
 
     sample: Callable[[], Load]
-    processes: tuple[int, ...] = ()
+    process: int | None = None
 
 
 class _Sample(NamedTuple):
@@ -49,7 +49,7 @@ class _Sample(NamedTuple):
 
 
 def _take(target: Target) -> _Sample:
-    pids = [pid for process in target.processes for pid in cpu.descendants(process)]
+    pids = [] if target.process is None else list(cpu.descendants(target.process))
     began, others, used = time.perf_counter(), cpu.foreign(), cpu.seconds(pids)
     load = target.sample()
     used = cpu.seconds(pids) - used
