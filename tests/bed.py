@@ -68,9 +68,9 @@ def child(host: Host, work: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def serving(bed: Bed) -> Iterator[None]:
-    """Have the server accept for a while; it listens before the first dial."""
-    with child(bed.server, accept_forever):
+def serving(bed: Bed, work: Callable[[], None] | None = None) -> Iterator[None]:
+    """Have the server accept, or do other work of that kind, for a while; it listens before the first dial."""
+    with child(bed.server, work or accept_forever):
         deadline = time.monotonic() + 10
         while True:
             with inside(bed.server.namespace), socket.socket() as dial:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -173,11 +173,14 @@ class NodeUnderTest:
             return subprocess.run(["nft", *command.split()], check=True, capture_output=True, text=True).stdout
 
     @contextmanager
-    def dialling(self, number: int = 0) -> Iterator[memoryview]:
-        """Dial a Service without pause for a while; yields dials, failures and slow dials so far."""
+    def dialling(self, number: int = 0, work: Callable[[], None] | None = None) -> Iterator[memoryview]:
+        """Dial a Service without pause for a while; yields dials, failures and slow dials so far.
+
+        ``work`` is what the server does instead of resetting every connection.
+        """
         counts = memoryview(mmap.mmap(-1, 3 * 8)).cast("q")
         address = str(SERVICES[number + 1])
-        with serving(self.bed), child(self.bed.client, lambda: dial_forever(self.bed, address, counts)):
+        with serving(self.bed, work), child(self.bed.client, lambda: dial_forever(self.bed, address, counts)):
             yield counts
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from kproxy.config.node_ips import node_addresses, node_ips
 from kproxy.config.write import as_values
 from kproxy.daemon import logs, process, settings
 from kproxy.daemon.config_file import contents
+from kproxy.daemon.ending import Ending
 from kproxy.daemon.feed import Feed
 from kproxy.daemon.fitness import require_fit
 from kproxy.daemon.flows import Door, FlowCleaner
@@ -31,8 +32,8 @@ from kproxy.daemon.regime import Parts, Regime
 from kproxy.daemon.report import Reporter
 from kproxy.daemon.scrape import Scraper
 from kproxy.daemon.servers import Place, serve
-from kproxy.daemon.signals import ended
 from kproxy.daemon.state import explanation_of, status_of
+from kproxy.daemon.succession import Predecessor
 from kproxy.daemon.switch import Switch
 from kproxy.daemon.systemd import Notifier
 from kproxy.daemon.takeover import take_over
@@ -60,7 +61,8 @@ log: Final = logging.getLogger(__name__)
 class Outside(msgspec.Struct, frozen=True):
     """What the app is given of the outside world. ``api`` is None where there is no API server; ``flows``: no clean-up.
 
-    ``parts`` are the dataplanes of the mode to begin with, ``opener`` opens those of others.
+    ``parts`` are the dataplanes of the mode to begin with, ``opener`` opens those of others. ``predecessor`` is another
+    kproxy that serves this node until this one does.
     """
 
     sources: Sequence[Source]
@@ -69,6 +71,7 @@ class Outside(msgspec.Struct, frozen=True):
     api: Poster | None = None
     flows: Door | None = None
     close: Callable[[], Awaitable[None]] | None = None
+    predecessor: Predecessor | None = None
 
 
 class App(Reporter):
@@ -108,6 +111,7 @@ class App(Reporter):
         feed = Feed(router, clock=clock, gate=gate, resolved=self.resolved)
         first = Regime(own, router, feed, outside.parts, clock=clock, observer=self)
         self.switch = Switch(first, outside.opener, clock=clock, observer=self, serves=self._serve)
+        self.ending = Ending(self.switch, clock=clock)
         self.health.expect(first.duties)
         metrics.serve(own.mode, first.duties)
         self.families = tuple(dict.fromkeys(duty.family for duty in first.duties))
@@ -155,6 +159,8 @@ class App(Reporter):
     def resolved(self, changes: Changes, seconds: float) -> None:
         """Bring health-check node ports up to date at once: they do not wait for the kernel."""
         super().resolved(changes, seconds)
+        if self.outside.predecessor and not self._ready:
+            self.outside.predecessor.begin()
         services = changes.after.services
         names = services if changes.before is None else changes.services
         ports = {name: services[name].health if name in services else None for name in names}
@@ -181,6 +187,8 @@ class App(Reporter):
             self._metrics.ready.set(1)
             words = f"{len(sync.table.services)} Services in force"
             log.info("ready: %s", words)
+            if self.outside.predecessor:
+                self.outside.predecessor.done()
             self.notifier.ready(words)
             process.settle_memory()
 
@@ -239,7 +247,7 @@ class App(Reporter):
         metrics = Place("metrics", config.metrics_bind_address, Reason.METRICS_SERVER, "metricsBindAddress", hard)
         try:
             await first_ended(
-                self._until_signal(),
+                self.ending.wait(),
                 self.switch.run(),
                 self.ports.run(),
                 *(source.run(self.emit) for source in self.outside.sources),
@@ -250,25 +258,31 @@ class App(Reporter):
                 self._send_events(),
                 self._follow_config(),
                 self._take_over(),
+                self._watch_relays(),
                 self._stay_alive(),
             )
+            await first_ended(self.ending.finish(), self._stay_alive())
         finally:
             self.notifier.stopping()
             self.switch.close()
+            self.ending.close()
+            if self.outside.predecessor:
+                self.outside.predecessor.close()
             if self.outside.close:
                 await self.outside.close()
 
-    async def _until_signal(self) -> None:
-        signal = await ended()
-        log.info("%s: kproxy ends, its rules stay in force", signal.name)
-
     async def _serve_locally(self) -> None:
-        server = Server(local_pages(self))
+        server, known = Server(local_pages(self)), ""
         try:
-            await server.listen_locally(LOCAL_SOCKET)
-        except OSError as error:
-            log.warning("`kproxy explain` and `kproxy status` cannot ask this daemon: %s; does another one run here?", error)
-        try:
+            while True:
+                try:
+                    await server.listen_locally(LOCAL_SOCKET)
+                    break
+                except OSError as error:
+                    if str(error) != known:
+                        known = str(error)
+                        log.info("another kproxy runs here: `kproxy explain` and `kproxy status` ask it until it ends")
+                    await asyncio.sleep(1.0)
             await asyncio.Event().wait()
         finally:
             await server.close()
@@ -279,7 +293,20 @@ class App(Reporter):
         else:
             await self.events.run(self.outside.api)
 
+    async def _watch_relays(self) -> None:
+        """Turn red where a relay has died: its clients are refused, and only a new process mends it."""
+        while True:
+            faults = [fault for relay in self.switch.relays if (fault := relay.fault())]
+            words = f"the relay has died, start kproxy anew: {faults[0]}" if faults else ""
+            if words and words != self.health.fault:
+                log.error("%s", words)
+                self.events.tell(Weight.WARNING, Reason.RELAY_DIED, Action.SYNC, words)
+            self.health.fault = words
+            await asyncio.sleep(1.0)
+
     async def _take_over(self) -> None:
+        if self.outside.predecessor:
+            await self.outside.predecessor.gone()
         await take_over(self.switch, self.events)
         await asyncio.Event().wait()
 

@@ -148,6 +148,10 @@ class Lane:
         async with self._turn:
             self._resting = True
 
+    def resume(self) -> None:
+        """Work again. Others may have written meanwhile, so the kernel is read anew."""
+        self._resting = self._read = self._trusted = False
+
     async def verified(self) -> bool:
         """Compare the kernel with the table in force now, and tell whether they are the same."""
         async with self._turn:

@@ -65,6 +65,12 @@ class Loop:
         """Take an event from a source."""
         self.feed.emit(event)
 
+    def resume(self) -> None:
+        """Have lanes that rest work again."""
+        for lane, wake in self._wakes.items():
+            lane.resume()
+            wake.set()
+
     def retime(self, timing: Timing) -> None:
         """Put other periods in force."""
         self.timing = timing

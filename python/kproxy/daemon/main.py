@@ -12,7 +12,8 @@ from kproxy.config.loading import Start, node_name
 from kproxy.daemon import process
 from kproxy.daemon.app import App, Outside
 from kproxy.daemon.flows import Door
-from kproxy.daemon.modes import choose_mode, open_part, open_parts
+from kproxy.daemon.modes import choose_mode, open_part, parts_of
+from kproxy.daemon.succession import Predecessor
 from kproxy.kernel.conntrack import Conntrack
 from kproxy.kernel.conntrack_sysctls import conntrack_sysctls
 from kproxy.kernel.sysctl import Outcome, Sysctls
@@ -55,13 +56,21 @@ async def run(start: Start) -> None:
     outcome = _set_sysctls(start)
     metrics = Metrics(version=__version__)
     api, sources, close = _sources(start, metrics)
+    settings = effective(start.config)
+    wanted = parts_of(settings)
+    predecessor = Predecessor.find(wanted)
+    parts = {
+        part: open_part(part, settings, families, inherit=predecessor.sockets(part) if predecessor else None)
+        for part in wanted
+    }
     outside = Outside(
         sources=sources,
-        parts=open_parts(effective(start.config), families),
+        parts=parts,
         opener=lambda part, settings: open_part(part, settings, families),
         api=api,
         flows=_flow_door(),
         close=close,
+        predecessor=predecessor,
     )
     if start.config.kproxy.conntrack_mask:
         log.warning(

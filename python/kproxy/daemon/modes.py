@@ -9,11 +9,15 @@ are loaded when it is opened: nobody pays for a mode that is not used.
 import contextlib
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+import msgspec
+
+from kproxy.config.durations import Duration
 from kproxy.config.effective import Effective, effective
 from kproxy.config.loading import Start, complete
 from kproxy.config.node_ports import node_port_ranges
+from kproxy.config.schema import Relay
 from kproxy.dataplanes.contract import Dataplane
 from kproxy.table.errors import Unsupported
 from kproxy.table.terms import Family, Mode
@@ -28,32 +32,51 @@ class Part(enum.StrEnum):
     LOOPBACK = "loopback NodePorts"  # a relay beside a mode that cannot serve them
 
 
-Opener: TypeAlias = Callable[[Effective, Sequence[Family]], list[Dataplane]]
+Opener: TypeAlias = Callable[[Effective, Sequence[Family], int | None], list[Dataplane]]
 
 
-def _nftables(settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
+def _nftables(settings: Effective, families: Sequence[Family], _inherit: int | None) -> list[Dataplane]:
     from kproxy.dataplanes.nftables.dataplane import NftablesDataplane  # noqa: PLC0415 - only where it is used
 
     bit, count_bytes = settings.masquerade_bit, settings.count_bytes
     return [NftablesDataplane(family, masquerade_bit=bit, count_bytes=count_bytes) for family in families]
 
 
-def _iptables(settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
+def _iptables(settings: Effective, families: Sequence[Family], _inherit: int | None) -> list[Dataplane]:
     from kproxy.dataplanes.iptables.dataplane import IptablesDataplane  # noqa: PLC0415 - only where it is used
 
     return [IptablesDataplane(family, masquerade_bit=settings.masquerade_bit) for family in families]
 
 
-def _userspace(_settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
-    from kproxy.dataplanes.userspace.opening import open_userspace  # noqa: PLC0415 - only where it is used
+def _userspace(settings: Effective, families: Sequence[Family], inherit: int | None) -> list[Dataplane]:
+    from kproxy.dataplanes.userspace.layout import Options  # noqa: PLC0415 - only where it is used
+    from kproxy.dataplanes.userspace.opening import open_userspace  # noqa: PLC0415 - same
 
-    return list(open_userspace(families))
+    relay = settings.relay
+    options = Options(
+        ports=(relay.all_port, relay.local_port),
+        workers=relay.workers,
+        keep_source=relay.keep_source,
+        **_relay_options(relay),
+    )
+    return list(open_userspace(families, options, inherit=inherit))
 
 
-def _loopback(_settings: Effective, families: Sequence[Family]) -> list[Dataplane]:
-    from kproxy.dataplanes.userspace.opening import open_loopback  # noqa: PLC0415 - only where it is used
+def _loopback(settings: Effective, families: Sequence[Family], inherit: int | None) -> list[Dataplane]:
+    from kproxy.dataplanes.userspace.layout import LOOPBACK_ONLY  # noqa: PLC0415 - only where it is used
+    from kproxy.dataplanes.userspace.opening import open_userspace  # noqa: PLC0415 - same
 
-    return list(open_loopback(families))
+    options = msgspec.structs.replace(LOOPBACK_ONLY, **_relay_options(settings.relay))
+    return list(open_userspace(families, options, inherit=inherit))
+
+
+def _relay_options(relay: Relay) -> dict[str, Any]:
+    """Return what holds for any relay: marks and time-outs. A time-out of 0 is none."""
+    times = {name: value.seconds for name, value in msgspec.structs.asdict(relay).items() if isinstance(value, Duration)}
+    retirement = times.pop("leave_timeout")
+    wishes = {name: seconds for name, seconds in times.items() if seconds}
+    wishes |= {"attempts": relay.attempts, "max_connections": relay.max_connections}
+    return {"take": 1 << relay.take_bit, "own": 1 << relay.own_bit, "retirement": retirement, "wishes": wishes}
 
 
 OPENERS: Final[Mapping[Part, Opener]] = {
@@ -87,20 +110,15 @@ def _asks_for_loopback(settings: Effective) -> bool:
     return settings.localhost_node_ports and any(ranges[family].names_loopback(family) for family in Family)
 
 
-def open_part(part: Part, settings: Effective, families: Iterable[Family]) -> list[Dataplane]:
-    """Open the dataplanes of one part."""
-    return OPENERS[part](settings, tuple(families))
-
-
-def open_parts(settings: Effective, families: Iterable[Family]) -> dict[Part, list[Dataplane]]:
-    """Open all parts of a mode. Raises Unsupported for a mode that is not built."""
-    families = tuple(families)
-    return {part: open_part(part, settings, families) for part in parts_of(settings)}
+def open_part(part: Part, settings: Effective, families: Iterable[Family], *, inherit: int | None = None) -> list[Dataplane]:
+    """Open the dataplanes of one part. ``inherit``: a Unix socket on which another process sends its relay's sockets."""
+    return OPENERS[part](settings, tuple(families), inherit)
 
 
 def open_dataplanes(settings: Effective, families: Iterable[Family]) -> list[Dataplane]:
     """Open all dataplanes of a mode. Raises Unsupported for a mode that is not built."""
-    return [dataplane for part in open_parts(settings, families).values() for dataplane in part]
+    families = tuple(families)
+    return [dataplane for part in parts_of(settings) for dataplane in open_part(part, settings, families)]
 
 
 @contextlib.contextmanager

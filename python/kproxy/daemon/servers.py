@@ -13,7 +13,7 @@ from kproxy.observe.http import Handler, Server
 from kproxy.table.errors import KproxyError
 
 log: Final = logging.getLogger(__name__)
-RETRY: Final = 5.0
+RETRY: Final = 1.0
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ A process that is killed on the way leaves both; the next one finds what is not 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from kproxy.daemon.lane import Lane
@@ -20,7 +20,7 @@ from kproxy.daemon.modes import OPENERS, Part, parts_of
 from kproxy.daemon.observer import Observer
 from kproxy.daemon.regime import Regime
 from kproxy.daemon.tasks import Crew, end, in_thread
-from kproxy.dataplanes.contract import Dataplane
+from kproxy.dataplanes.contract import Dataplane, Relay, Relaying
 from kproxy.objects.events import Event
 from kproxy.routing.router import Router
 from kproxy.routing.settings import Settings
@@ -172,6 +172,46 @@ class Switch:
         await leaving.run()
         if leaving.is_gone:
             self._leaving.pop(leaving.part, None)
+
+    @property
+    def parts(self) -> dict[Part, Sequence[Dataplane]]:
+        """All parts that are open, those that leave among them."""
+        parts: dict[Part, Sequence[Dataplane]] = {}
+        for leaving, _ in self._leaving.values():
+            parts[leaving.part] = [lane.dataplane for lane in leaving.lanes]
+        for regime in self._working:
+            parts |= regime.parts
+        return parts
+
+    def relay_of(self, part: Part) -> Relay | None:
+        """Return the relay of an open part, if it is one that has one."""
+        return next((each.relay for each in self.parts.get(part, ()) if isinstance(each, Relaying)), None)
+
+    @property
+    def relays(self) -> list[Relay]:
+        """The relays of all open parts."""
+        return [relay for relay in map(self.relay_of, self.parts) if relay]
+
+    async def rest(self) -> None:
+        """Write nothing more by ourselves: another process is about to."""
+        async with self._turn:
+            for lane in self.lanes:
+                await lane.rest()
+
+    def resume(self) -> None:
+        """Write again: the other process has gone."""
+        for regime in self._working:
+            regime.loop.resume()
+
+    async def yield_to(self, parts: Collection[Part]) -> None:
+        """See off, while nothing else runs, what the process that relieves this one does not serve."""
+        left = [leaving for leaving, _ in self._leaving.values() if leaving.part not in parts]
+        for regime in self._working:
+            for part in regime.parts.keys() - set(parts):
+                left.append(Leaving(part, regime.lanes_of(part)))
+                del regime.parts[part]
+        self._leaving.clear()
+        await asyncio.gather(*(leaving.run() for leaving in left))
 
     async def in_force(self) -> None:
         """Wait until the mode in force has a table in every kernel."""

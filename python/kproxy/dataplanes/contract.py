@@ -11,7 +11,7 @@ in a later phase. ``compile`` yields the phases in order; ``commit`` sends them,
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -88,6 +88,29 @@ class Difference(msgspec.Struct, frozen=True):
 
     what: str  # for a person: "frontend 10.96.0.1:80/TCP: endpoint 10.1.0.7:8080 is missing"
     key: RouteKey | None = None
+
+
+class Relay(Protocol):
+    """What carries connections inside of this process: they end with it. The dataplanes of all families share one."""
+
+    def hand_over(self, channel: int) -> None:
+        """Send its sockets over a Unix socket to the process that will relieve this one. They stay in use here."""
+
+    def drain(self, seconds: float) -> None:
+        """Take no new clients; those there are have so many seconds."""
+
+    def connections(self) -> int:
+        """Count the clients there are."""
+
+    def fault(self) -> str | None:
+        """Return what a part of it that has died said last; None: all is well."""
+
+
+@runtime_checkable
+class Relaying(Protocol):
+    """A dataplane that has a relay."""
+
+    relay: Relay
 
 
 class Dataplane(Protocol):

@@ -7,6 +7,7 @@ days: refuse one route, everything, or n times; lose a route; be flushed by some
 runs on it too, so what the loop is tested against is what it will meet.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -123,6 +124,36 @@ class FakeKernel:
         if blame:
             return Refused(f"{blame[0]} was refused, as asked", frozenset(blame))
         return None
+
+
+class FakeRelay:
+    """A relay without a thread. To set: ``clients``, how many there are, and ``died``; to read: what it was asked to do.
+
+    ``handed`` counts hand-overs; ``draining`` is the time its clients were given, None while it takes new ones.
+    """
+
+    def __init__(self) -> None:
+        self.clients = 0
+        self.died: str | None = None
+        self.handed = 0
+        self.draining: float | None = None
+
+    def hand_over(self, channel: int) -> None:
+        """Send a word in the place of sockets."""
+        os.write(channel, b"sockets")
+        self.handed += 1
+
+    def drain(self, seconds: float) -> None:
+        """Note it."""
+        self.draining = seconds
+
+    def connections(self) -> int:
+        """Return what a test has set."""
+        return self.clients
+
+    def fault(self) -> str | None:
+        """Return what a test has set."""
+        return self.died
 
 
 class FakeDataplane:

@@ -42,4 +42,6 @@ def _answer(verdict: Verdict, *, fine: bool, extra: dict[str, bool]) -> Response
             for family, health in verdict.families.items()
         },
     }
+    if verdict.fault:
+        body["fault"] = verdict.fault
     return Response(msgspec.json.encode(body), 200 if fine else 503, JSON)

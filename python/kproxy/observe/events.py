@@ -53,6 +53,7 @@ class Reason(enum.StrEnum):
     TAKEN_OVER = "RulesTakenOver"
     CONFIG_APPLIED = "ConfigurationApplied"
     MODE_SWITCHED = "ProxyModeSwitched"
+    RELAY_DIED = "RelayDied"
     MODE_REFUSED = "ProxyModeRefused"
 
 

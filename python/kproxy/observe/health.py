@@ -26,8 +26,8 @@ class FamilyHealth(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """Everything the three pages answer from. Times are wall-clock seconds.
 
-    ``healthy``: the proxy is. ``eligible``: the Node may get traffic from outside. ``ready``: every dataplane that serves
-    has a table in force.
+    ``healthy``: the proxy is; ``fault`` says what has died in it. ``eligible``: the Node may get traffic from outside.
+    ``ready``: every dataplane that serves has a table in force.
     """
 
     healthy: bool
@@ -36,6 +36,7 @@ class Verdict(msgspec.Struct, frozen=True):
     updated: float
     now: float
     families: dict[Family, FamilyHealth]
+    fault: str = ""
 
 
 class Health:
@@ -43,6 +44,7 @@ class Health:
 
     def __init__(self, timeout: float, *, clock: Clock) -> None:
         self.timeout = timeout
+        self.fault = ""  # what has died in this process, as a sentence
         self._clock = clock
         self._started = clock.monotonic()
         self._serving: frozenset[Duty] = frozenset()  # whose first table readiness waits for
@@ -102,10 +104,11 @@ class Health:
         }
         blind = not self._updated and now - self._started >= self.timeout
         return Verdict(
-            healthy=not late and not blind,
+            healthy=not late and not blind and not self.fault,
             eligible=self._eligible,
             ready=bool(self._updated) and self._serving <= self._updated.keys(),
             updated=max(self._updated.values(), default=self._first_wall),
             now=wall,
             families=families,
+            fault=self.fault,
         )

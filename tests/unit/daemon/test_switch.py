@@ -3,7 +3,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
 
 import pytest
 
@@ -24,7 +23,7 @@ from kproxy.table.terms import Family, Mode
 from tests.manifests import endpoint_slice, service
 from tests.unit.daemon.tables import Witness
 
-NFTABLES, IPTABLES, LOOPBACK = Part.NFTABLES, cast("Part", "iptables"), cast("Part", "loopback")
+NFTABLES, IPTABLES, LOOPBACK = Part.NFTABLES, Part.IPTABLES, Part.LOOPBACK
 MODES = {Mode.NFTABLES: (NFTABLES, LOOPBACK), Mode.IPTABLES: (IPTABLES,), Mode.IPVS: (LOOPBACK,)}
 
 
@@ -32,6 +31,7 @@ MODES = {Mode.NFTABLES: (NFTABLES, LOOPBACK), Mode.IPTABLES: (IPTABLES,), Mode.I
 def _modes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three modes of which two share a part."""
     monkeypatch.setattr(modes, "MODES", MODES)
+    monkeypatch.setattr(modes, "_asks_for_loopback", lambda _: True)
     monkeypatch.setattr("kproxy.daemon.switch.OPENERS", (NFTABLES, IPTABLES, LOOPBACK))
 
 

@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 
 from kproxy.dataplanes.userspace.dataplane import UserspaceDataplane
-from kproxy.dataplanes.userspace.layout import LOOPBACK_ONLY, Options
+from kproxy.dataplanes.userspace.layout import Options
 from kproxy.dataplanes.userspace.relay import RelayHandle
 from kproxy.table.terms import Family
 
@@ -15,8 +15,3 @@ def open_userspace(
     """Open a dataplane for each family. ``inherit``: a Unix socket on which another process hands over its sockets."""
     relay = RelayHandle(options or Options(), inherit)
     return [UserspaceDataplane(family, relay) for family in families]
-
-
-def open_loopback(families: Iterable[Family]) -> list[UserspaceDataplane]:
-    """Open dataplanes that serve NodePorts on loopback addresses and nothing else, beside a mode that cannot."""
-    return open_userspace(families, LOOPBACK_ONLY)

@@ -84,6 +84,10 @@ class RelayHandle:
         """Return what it counted: of Services, of frontends, of endpoints."""
         return self._relay.stats() if self._relay else ([], [], [])
 
+    def connections(self) -> int:
+        """Return how many clients there are."""
+        return self._relay.connections if self._relay else 0
+
     def fault(self) -> str | None:
         """Return what a part of it that died said last; None: all is well."""
         return self._relay.fault() if self._relay else None

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node whose daemon is given one mode after another, with connections that live through all of it."""
+
+import json
+import selectors
+import socket
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from bench.tables import SERVICES
+from kproxy.daemon.modes import open_dataplanes, opened
+from kproxy.lab.namespaces import inside
+from kproxy.routing.settings import Settings
+from kproxy.table.terms import Family, Mode
+from tests.bed import PORT
+from tests.faults.daemon import NodeUnderTest
+
+CONFIG: Final[dict[str, Any]] = {
+    "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+    "kind": "KubeProxyConfiguration",
+    "hostnameOverride": "node",
+    "clusterCIDR": "10.128.0.0/9",
+    "healthzBindAddress": "127.0.0.1:10256",
+    "metricsBindAddress": "127.0.0.1:10249",
+    "nftables": {"minSyncPeriod": "10ms"},
+    "iptables": {"minSyncPeriod": "10ms"},
+    "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+    "oomScoreAdj": 0,
+}
+
+
+class SwitchingNode(NodeUnderTest):
+    """Reads its mode from a file that is followed. ``held`` are connections that a test keeps open."""
+
+    def _prepare(self, directory: Path) -> None:
+        super()._prepare(directory)
+        self.config = directory / "config"
+        self.held: list[socket.socket] = []
+
+    def want(self, mode: str, **fields: Any) -> None:
+        """Ask for a mode."""
+        fresh = self.config.with_suffix(".fresh")
+        fresh.write_text(json.dumps(CONFIG | {"mode": mode, "kproxy": {"manifests": str(self.manifests)}} | fields))
+        fresh.rename(self.config)
+
+    def start(self, *flags: str) -> None:
+        """Start the daemon with the file."""
+        super().start(f"--config={self.config}", *flags)
+
+    def wait_mode(self, mode: str, *, alone: bool = False, patience: float = 60.0) -> None:
+        """Wait until a mode serves and, where it shall be alone, nothing of another one is left."""
+        deadline = time.monotonic() + patience
+        while True:
+            assert self.daemon is not None
+            self.daemon.check()
+            answer = self.run("curl", "-sf", "--abstract-unix-socket", "kproxy", "http://x/status?output=json").stdout
+            status = json.loads(answer or "{}")
+            if status.get("mode") == mode and not status["coming"] and not (alone and status["leaving"]):
+                return
+            assert time.monotonic() < deadline, (mode, status, self.log.read_text()[-3000:])
+            time.sleep(0.05)
+
+    def wait_gone(self, mode: Mode, patience: float = 60.0) -> None:
+        """Wait until the kernel holds nothing of a mode."""
+        deadline = time.monotonic() + patience
+        while self._is_there(mode):
+            assert time.monotonic() < deadline, (self.nft("list ruleset")[:3000], self.log.read_text()[-3000:])
+            time.sleep(0.1)
+
+    def _is_there(self, mode: Mode) -> bool:
+        with inside(self.bed.node.namespace), opened(open_dataplanes(Settings(mode=mode), Family)) as dataplanes:
+            return any(dataplane.found() for dataplane in dataplanes)
+
+    def hold(self) -> None:
+        """Open one more connection that is to live."""
+        with inside(self.bed.client.namespace):
+            self.held.append(socket.create_connection((str(SERVICES[1]), 80), timeout=10))
+        self._echo(self.held[-1])
+
+    def broken(self) -> int:
+        """Send and receive on every connection that is held; return how many have broken."""
+        return sum(not self._lives(connection) for connection in self.held)
+
+    def _lives(self, connection: socket.socket) -> bool:
+        try:
+            self._echo(connection)
+        except OSError:
+            return False
+        return True
+
+    def _echo(self, connection: socket.socket) -> None:
+        connection.sendall(b"ping")
+        if connection.recv(4) != b"ping":
+            raise ConnectionError("the server has closed")
+
+    def let_go(self) -> None:
+        """Close what is held."""
+        for connection in self.held:
+            connection.close()
+        self.held = []
+
+    def close(self) -> None:
+        """End everything."""
+        self.let_go()
+        super().close()
+
+
+def echo_forever() -> None:
+    """Accept on every address, and send back whatever comes."""
+    server = socket.create_server(("0.0.0.0", PORT), backlog=65_535)
+    server.setblocking(False)
+    known = selectors.DefaultSelector()
+    known.register(server, selectors.EVENT_READ)
+    while True:
+        for key, _ in known.select():
+            if key.fileobj is server:
+                connection, _ = server.accept()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                known.register(connection, selectors.EVENT_READ)
+                continue
+            assert isinstance(key.fileobj, socket.socket)
+            try:
+                data = key.fileobj.recv(4096)
+                key.fileobj.sendall(data)
+            except OSError:
+                data = b""
+            if not data:
+                known.unregister(key.fileobj)
+                key.fileobj.close()
