@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from kproxy.dataplanes.upstream import chains, found, ipvs, names, remove
+from kproxy.kernel.ipvs_values import Operation, ServerKey, VirtualServer
 from kproxy.kernel.xtables import Kind, Xtables, parse_save
 from kproxy.lab.namespaces import private
 from kproxy.table.errors import KernelError
-from kproxy.table.terms import Family
+from kproxy.table.terms import Family, Protocol
 from tests import lookalike
+from tests.unit.kernel.memory_ipvs import MemoryIpvs
 
 # What other programs keep on a node, between and around kube-proxy's rules.
 DOCKER = """*nat
@@ -259,21 +261,21 @@ def test_names(table: str, chain: str, own: bool) -> None:
 
 def test_virtual_servers() -> None:
     """Of the host's virtual servers only those on the device's addresses and on known NodePorts are kube-proxy's."""
-    saved = (
-        "-A -t 10.96.0.1:443 -s rr\n-a -t 10.96.0.1:443 -r 10.0.0.1:6443 -m -w 1\n-A -u 10.96.0.10:53 -s rr -p 10800\n"
-        "-A -t [fd00::1]:80 -s rr\n-A -t 192.0.2.1:30080 -s rr\n-A -t 192.0.2.1:8080 -s wlc\n-A -f 7 -s rr\n"
-        "-A --sctp-service 10.96.0.1:9 -s rr\n"
-    )
-    servers = ipvs.parse_servers(saved)
-    own = ipvs.own_servers(servers, {"10.96.0.1", "10.96.0.10", "fd00::1"}, {"-t": {30080}})
-
-    assert [str(server) for server in own] == [
-        "-t 10.96.0.1:443",
-        "-u 10.96.0.10:53",
-        "-t [fd00::1]:80",
-        "-t 192.0.2.1:30080",
-        "--sctp-service 10.96.0.1:9",
+    own = [
+        ServerKey.at(Protocol.TCP, "10.96.0.1", 443),
+        ServerKey.at(Protocol.UDP, "10.96.0.10", 53),
+        ServerKey.at(Protocol.TCP, "fd00::1", 80),
+        ServerKey.at(Protocol.TCP, "192.0.2.1", 30080),
+        ServerKey.at(Protocol.SCTP, "10.96.0.1", 9),
     ]
+    foreign = [
+        ServerKey.at(Protocol.TCP, "192.0.2.1", 8080),
+        ServerKey.at(Protocol.UDP, "192.0.2.1", 30080),
+        ServerKey.marked(Family.IPV4, 7),
+    ]
+    addresses = {"10.96.0.1", "10.96.0.10", "fd00::1"}
+
+    assert ipvs.own_servers([*own, *foreign], addresses, {Protocol.TCP: {30080}}) == own
     assert ipvs.parse_members("create KUBE-NODE-PORT-TCP bitmap:port range 0-65535\nadd KUBE-NODE-PORT-TCP 30080\n") == {
         30080
     }
@@ -284,15 +286,13 @@ def test_virtual_servers() -> None:
 def test_ipvs_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers, device and sets of IPVS mode go, in an order in which none holds another; a foreign server stays.
 
-    The kernels of test machines lack IPVS, so its tools are stood in for by scripts; device and sets are real.
+    The kernels of test machines lack IPVS, so its servers are stood in for; device and sets are real.
     """
-    told = tmp_path / "told"
-    saved = "-A -t 10.96.0.1:443 -s rr\\n-A -t 192.0.2.1:30080 -s rr\\n-A -t 192.0.2.1:25 -s rr\\n"
-    for tool, script in {"ipvsadm-save": f"printf -- '{saved}'", "ipvsadm": f"echo $* > {told}; cat >> {told}"}.items():
-        (tmp_path / tool).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-        (tmp_path / tool).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(ipvs, "_IN_KERNEL", tmp_path / "ipvsadm")  # something that exists
+    keys = [ServerKey.at(Protocol.TCP, *place) for place in (("10.96.0.1", 443), ("192.0.2.1", 30080), ("192.0.2.1", 25))]
+    kernel = MemoryIpvs()
+    kernel.apply([Operation.add_server(VirtualServer(key)) for key in keys])
+    monkeypatch.setattr(ipvs, "Ipvs", lambda: kernel)
+    monkeypatch.setattr(ipvs, "_IN_KERNEL", tmp_path)  # something that exists
     with private():
         subprocess.run(["ip", "link", "add", names.DEVICE, "type", "bridge"], check=True)
         subprocess.run(["ip", "address", "add", "10.96.0.1/32", "dev", names.DEVICE], check=True)
@@ -307,6 +307,6 @@ def test_ipvs_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         removal = remove()
 
         assert removal.errors == ()
-        assert told.read_text(encoding="utf-8") == "--restore\n-D -t 10.96.0.1:443\n-D -t 192.0.2.1:30080\n"
+        assert list(kernel.held) == keys[2:]
         assert not ipvs.has_device()
         assert ipvs.sets() == []

@@ -5,42 +5,22 @@ Only what is recognisably its own: a virtual server on an address of ``kube-ipvs
 names. Upstream's own clean-up flushes *all* virtual servers of the host and leaves the IPv6 sets; this does neither.
 """
 
+import errno
 import json
-import re
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from kproxy.dataplanes.upstream.names import DEVICE, NODE_PORT_SETS, SETS
 from kproxy.kernel.command import installed, run
-from kproxy.table.addresses import join_port, parse_address
+from kproxy.kernel.ipvs import Ipvs
+from kproxy.kernel.ipvs_values import Operation, ServerKey
+from kproxy.kernel.nfnl import NetlinkRefused
+from kproxy.table.addresses import parse_address
+from kproxy.table.terms import Protocol
 
 _IN_KERNEL: Final = Path("/proc/thread-self/net/ip_vs")
-_SERVER: Final = re.compile(r"-A (?P<protocol>-t|-u|--sctp-service) (?P<address>\[[^\]]+\]|[^:\s]+):(?P<port>\d+)")
-
-
-class VirtualServer(msgspec.Struct, frozen=True):
-    """A virtual server as ``ipvsadm`` writes it: ``-t``, ``-u`` or ``--sctp-service``, canonical address, port."""
-
-    protocol: str
-    address: str
-    port: int
-
-    def __str__(self) -> str:
-        """Return its arguments to ``ipvsadm``."""
-        return f"{self.protocol} {join_port(self.address, self.port)}"
-
-
-def parse_servers(text: str) -> list[VirtualServer]:
-    """Read virtual servers from ``ipvsadm-save -n``; those by firewall mark, which kube-proxy never makes, are left out."""
-    return [
-        VirtualServer(match["protocol"], str(parse_address(match["address"].strip("[]"))), int(match["port"]))
-        for match in map(_SERVER.match, text.splitlines())
-        if match
-    ]
 
 
 def parse_members(text: str) -> set[int]:
@@ -49,11 +29,13 @@ def parse_members(text: str) -> set[int]:
 
 
 def own_servers(
-    servers: Collection[VirtualServer], addresses: Collection[str], node_ports: Mapping[str, Collection[int]]
-) -> list[VirtualServer]:
-    """Return kube-proxy's own. ``addresses``: of its device; ``node_ports``: by protocol argument, from its sets."""
+    servers: Iterable[ServerKey], addresses: Collection[str], node_ports: Mapping[Protocol, Collection[int]]
+) -> list[ServerKey]:
+    """Return kube-proxy's own. ``addresses``: of its device; ``node_ports``: from its sets. It makes none by mark."""
     return [
-        server for server in servers if server.address in addresses or server.port in node_ports.get(server.protocol, ())
+        server
+        for server in servers
+        if server.protocol and (server.address in addresses or server.port in node_ports.get(server.protocol, ()))
     ]
 
 
@@ -79,20 +61,22 @@ def sets() -> list[str]:
     return [name for name in run(["ipset", "list", "-name"]).split() if name in SETS] if installed("ipset") else []
 
 
-def servers(existing_sets: Collection[str]) -> list[VirtualServer]:
+def servers(existing_sets: Collection[str]) -> list[ServerKey]:
     """Return kube-proxy's virtual servers. Raises KernelError."""
     if not _IN_KERNEL.exists():
         return []  # this kernel has no IPVS, or never used it
-    node_ports: dict[str, set[int]] = {}
+    node_ports: dict[Protocol, set[int]] = {}
     for protocol, names in NODE_PORT_SETS.items():
         for name in set(names) & set(existing_sets):
             node_ports.setdefault(protocol, set()).update(parse_members(run(["ipset", "list", name, "-output", "save"])))
-    return own_servers(parse_servers(run(["ipvsadm-save", "-n"])), device_addresses(), node_ports)
+    return own_servers(Ipvs().servers(), device_addresses(), node_ports)
 
 
-def delete_servers(own: Collection[VirtualServer]) -> None:
-    """Delete virtual servers, in one run of the tool. Raises KernelError."""
-    run(["ipvsadm", "--restore"], "".join(f"-D {server}\n" for server in own))
+def delete_servers(own: Collection[ServerKey]) -> None:
+    """Delete virtual servers; one that has gone meanwhile is no error. Raises KernelError."""
+    for failure in Ipvs().apply([Operation.delete_server(key) for key in own]):
+        if not (isinstance(failure.error, NetlinkRefused) and failure.error.errno == errno.ESRCH):
+            raise failure.error
 
 
 def delete_device() -> None:

@@ -8,6 +8,8 @@ form, so that the ``KUBE-`` chains of others (kubelet, network policies, CNI plu
 import re
 from typing import Final
 
+from kproxy.table.terms import Protocol
+
 NFT_TABLE: Final = "kube-proxy"
 
 # By table. KUBE-FIREWALL, KUBE-MARK-DROP, KUBE-KUBELET-CANARY and KUBE-IPTABLES-HINT are kubelet's.
@@ -60,8 +62,8 @@ _SETS: Final = (
 )
 SETS: Final = frozenset(f"KUBE-{family}{name}"[:31] for name in _SETS for family in ("", "6-"))  # 31: the kernel's limit
 NODE_PORT_SETS: Final = {
-    "-t": ("KUBE-NODE-PORT-TCP", "KUBE-6-NODE-PORT-TCP"),
-    "-u": ("KUBE-NODE-PORT-UDP", "KUBE-6-NODE-PORT-UDP"),
+    Protocol.TCP: ("KUBE-NODE-PORT-TCP", "KUBE-6-NODE-PORT-TCP"),
+    Protocol.UDP: ("KUBE-NODE-PORT-UDP", "KUBE-6-NODE-PORT-UDP"),
 }
 
 
