@@ -7,7 +7,7 @@ TIMED := scripts/timed
 MODE ?= model
 CASES ?= tests/conformance/cases/traffic.yaml
 
-.PHONY: help demo test test-packets check conformance bench wheel setup setup-packets rust lint types layers unit api format
+.PHONY: help demo test test-packets test-vm check conformance bench wheel setup setup-packets rust lint types layers unit api format
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,6 +20,9 @@ test: setup ## everything: lint, types, unit, API, conformance on the model and 
 
 test-packets: setup-packets ## real packets only; fails where they cannot run
 	@scripts/test packets
+
+test-vm: setup ## only what needs a kernel with IPVS, in an emulated machine; fails where that cannot run
+	@scripts/test vm
 
 check: setup ## the everyday loop: format, lint, types, layers, unit tests; seconds
 	@$(TIMED) "lint"   $(MAKE) -s lint
