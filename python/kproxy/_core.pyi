@@ -41,7 +41,7 @@ _IpvsHeldReal: TypeAlias = tuple[_IpvsReal, list[int], list[int]]
 _IpvsHeldServer: TypeAlias = tuple[_IpvsKey, _IpvsServer, list[int]]
 _IpvsOperation: TypeAlias = tuple[int, _IpvsKey, _IpvsServer | None, _IpvsReal | None]
 
-# A frontend of the relay: name, address ("": a NodePort), port
+# A frontend of the relay: name, address (the unspecified one: a NodePort), port
 _RelayFrontend: TypeAlias = tuple[str, str, int]
 # An endpoint of the relay: address:port, weight, on this node?
 _RelayEndpoint: TypeAlias = tuple[str, int, bool]

@@ -17,7 +17,7 @@ from kproxy.table.terms import Action, Mode
 from tests.conformance.build import events_of, settings_of, table_of
 from tests.conformance.model import packet_of
 from tests.conformance.packets import flows
-from tests.conformance.packets.dial import Dialler
+from tests.conformance.packets.diallers import dialler_of
 from tests.conformance.packets.flows import Case, Flow
 from tests.conformance.packets.node import playing_node
 from tests.conformance.packets.program import open_dataplanes
@@ -30,7 +30,7 @@ ANSWERS = {Action.REJECT: "REJECT", Action.DROP: "DROP", Action.PASS: "NONE"}
 bounded = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
-@pytest.fixture(params=["nftables", "iptables nft", "iptables legacy"])
+@pytest.fixture(params=["nftables", "iptables nft", "iptables legacy", "userspace"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mode:
     """Each mode; iptables through both of its kinds."""
     word, _, kind = request.param.partition(" ")
@@ -89,7 +89,7 @@ def test_every_step_of_a_history_leads_where_the_model_says(mode: Mode, history:
     router = Router(settings_of(history[0], mode))
     with playing_node(history[0]["node"]["addresses"], around.behind, around.uplink) as node:
         flows.set_up(everywhere, node)
-        dialler = Dialler(node)
+        dialler = dialler_of(mode, node)
         planes = open_dataplanes(router.settings)
         committed: dict[str, Committed] = {plane.family: plane.read_back() for plane in planes}
         told: list[Event] = []

@@ -27,7 +27,8 @@ _ROUTE_DESTINATION, _ROUTE_INTERFACE, _ROUTE_TABLE, _ROUTE_MARK = 1, 4, 15, 16
 _RULE_PREFERENCE, _RULE_MARK, _RULE_TABLE, _RULE_MASK = 6, 10, 15, 16
 _RULE_NEWS: Final = {Family.IPV4: 1 << 7, Family.IPV6: 1 << 18}
 _NUMBERS: Final = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
-_ELSEWHERE: Final = {Family.IPV4: "192.0.2.1", Family.IPV6: "2001:db8::1"}  # documentation's addresses are nobody's
+_ELSEWHERE: Final = {Family.IPV4: "192.0.2.254", Family.IPV6: "100::fffe"}  # of documentation, of discarding: nobody's
+_TELL_TABLE: Final = 0x1000
 _HEADER: Final = struct.Struct("=IHHII")
 
 
@@ -55,7 +56,7 @@ class PolicyRoutes:
     def works(self) -> bool:
         """Tell whether a marked packet to an address of somebody else would end here. Raises KernelError."""
         destination = socket.inet_pton(self._family, _ELSEWHERE[self.route.family])
-        body = struct.pack("=BBBBBBBBI", self._family, 8 * len(destination), 0, 0, 0, 0, 0, 0, 0)
+        body = struct.pack("=BBBBBBBBI", self._family, 8 * len(destination), 0, 0, 0, 0, 0, 0, _TELL_TABLE)
         body += _attribute(_ROUTE_DESTINATION, destination) + _attribute(_ROUTE_MARK, _number(self.route.mark))
         try:
             answer = self._ask(_GET_ROUTE, 0, body)
@@ -63,7 +64,8 @@ class PolicyRoutes:
             if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.EINVAL, errno.EACCES}:
                 return False
             raise _refused(error, "looked up") from error
-        return answer[7] == _LOCAL  # the route's type, the last byte of the header
+        is_local = answer[7] == _LOCAL  # the route's type, the last byte but the flags
+        return is_local and dict(_attributes(answer[12:])).get(_ROUTE_TABLE) == _number(self.route.table)
 
     def ensure(self) -> None:
         """Make rule and route, as far as they are missing. Raises KernelError."""
@@ -133,6 +135,13 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         length, kind, _, sequence, _ = _HEADER.unpack_from(data)
         yield kind, sequence, data[_HEADER.size : length]
         data = data[max((length + 3) & ~3, _HEADER.size) :]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        yield kind, data[4:length]
+        data = data[max((length + 3) & ~3, 4) :]
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

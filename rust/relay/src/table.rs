@@ -4,7 +4,7 @@
 //! - `service`: what is asked for, as plain values; `live`: the same in force
 //! - `shards`: the maps of a snapshot, of which a change copies little
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 mod live;
@@ -33,10 +33,14 @@ pub struct Table {
 }
 
 impl Table {
-    /// The frontend at an address: that very one, else the `NodePort`.
+    /// The frontend at an address: that very one, else the `NodePort` of its family, else that of both.
     pub fn find(&self, protocol: Protocol, address: SocketAddr) -> Option<&Found> {
-        let exact = (protocol, Some(address.ip()), address.port());
-        self.frontends.get(&exact).or_else(|| self.frontends.get(&(protocol, None, address.port())))
+        let any = match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let places = [Some(address.ip()), Some(any), None];
+        places.into_iter().find_map(|place| self.frontends.get(&(protocol, place, address.port())))
     }
 
     /// A Service by its key.

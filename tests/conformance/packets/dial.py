@@ -3,12 +3,13 @@
 
 import enum
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
+from kproxy.table import terms
 from kproxy.table.addresses import join_port
-from kproxy.table.terms import Protocol
 from tests.conformance.packets.node import LOCAL, Node, Sighting
 from tests.conformance.packets.wire import Kind, Packet
 
@@ -22,7 +23,7 @@ class Dial(msgspec.Struct, frozen=True):
     where: str
     destination: str
     port: int
-    protocol: Protocol
+    protocol: terms.Protocol
     source_port: int = 0  # 0: one that was never used
 
 
@@ -36,7 +37,10 @@ class Met(enum.Enum):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a dial met; for ENDPOINT which one and the source it saw. ``odd``: what should never happen, if it did."""
+    """What a dial met; for ENDPOINT which one and the source it saw. ``odd``: what should never happen, if it did.
+
+    ``source`` is empty where the endpoint saw a connection of a proxy's own.
+    """
 
     dial: Dial
     met: Met
@@ -46,8 +50,15 @@ class Outcome(msgspec.Struct, frozen=True):
     odd: str = ""
 
 
+class Dials(Protocol):
+    """Whatever can dial a node."""
+
+    def dial(self, dials: Sequence[Dial]) -> list[Outcome]:
+        """Make all the connections and return their outcomes in order."""
+
+
 class Dialler:
-    """Dials a node. Every translated connection is answered, and the answer must come from the dialled address."""
+    """Dials a node that translates. Every connection is answered, and the answer must come from the dialled address."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -67,12 +78,12 @@ class Dialler:
             packet = Packet(Kind.FIRST, dial.protocol, dial.source, port, dial.destination, dial.port, self._node.token())
             firsts[packet.token] = (dial, packet)
             self._node.send(packet, dial.where)
-        seen = _by_token(self._node.settle())
+        seen = by_token(self._node.settle())
         outcomes = {token: _judge(dial, packet, seen.get(token, [])) for token, (dial, packet) in firsts.items()}
         for token, outcome in outcomes.items():
             if outcome.met is Met.ENDPOINT and not outcome.odd:
                 self._answer(seen[token])
-        answered = _by_token(self._node.settle())
+        answered = by_token(self._node.settle())
         return [
             _judge_answer(outcome, firsts[token][1], [*seen.get(token, []), *answered.get(token, [])])
             for token, outcome in outcomes.items()
@@ -81,15 +92,16 @@ class Dialler:
     def _answer(self, seen: Sequence[Sighting]) -> None:
         """Play the endpoint. For TCP to the node itself the kernel's own listener has already answered."""
         arrived = next(sighting for sighting in seen if sighting.packet.kind is Kind.FIRST)
-        if arrived.where is not LOCAL or arrived.packet.protocol is not Protocol.TCP:
+        if arrived.where is not LOCAL or arrived.packet.protocol is not terms.Protocol.TCP:
             self._node.send(arrived.packet.reply(), arrived.where)
 
 
-def _by_token(seen: Sequence[Sighting]) -> dict[int, list[Sighting]]:
-    by_token: dict[int, list[Sighting]] = {}
+def by_token(seen: Iterable[Sighting]) -> dict[int, list[Sighting]]:
+    """Sort sightings by the dial they belong to."""
+    sorted_: dict[int, list[Sighting]] = {}
     for sighting in seen:
-        by_token.setdefault(sighting.packet.token, []).append(sighting)
-    return by_token
+        sorted_.setdefault(sighting.packet.token, []).append(sighting)
+    return sorted_
 
 
 def _judge(dial: Dial, sent: Packet, seen: Sequence[Sighting]) -> Outcome:

@@ -16,7 +16,7 @@ import msgspec
 
 from kproxy.table.addresses import canonical_address, join_port, parse_address, parse_network
 from kproxy.table.terms import Protocol
-from tests.conformance.packets.dial import Dial, Dialler, Met, Outcome
+from tests.conformance.packets.dial import Dial, Dials, Met, Outcome
 from tests.conformance.packets.node import LOCAL, Node
 
 Case: TypeAlias = dict[str, Any]
@@ -113,7 +113,7 @@ def bound(case: Case) -> bool:
     return any(service["spec"].get("sessionAffinity") == "ClientIP" for service in case["services"])
 
 
-def dial_flow(case: Case, flow: Flow, around: Surroundings, dialler: Dialler) -> list[Outcome]:
+def dial_flow(case: Case, flow: Flow, around: Surroundings, dialler: Dials) -> list[Outcome]:
     """Dial a flow as often as it takes."""
     dial = dial_of(case, flow, around)
     choices = len(flow["expect"]) if isinstance(flow["expect"], list) else 1
@@ -178,7 +178,7 @@ def _wrong_source(case: Case, flow: Flow, outcomes: Sequence[Outcome]) -> set[st
     own = set(case["node"]["addresses"])
     found = set()
     for outcome in outcomes:
-        if outcome.met is not Met.ENDPOINT or outcome.odd:
+        if outcome.met is not Met.ENDPOINT or outcome.odd or not outcome.source:
             continue
         kept = outcome.source == outcome.dial.source
         itself = len(flow["expect"]) > 1 and _is_at(outcome.endpoint, outcome.dial.source)

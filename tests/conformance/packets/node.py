@@ -87,7 +87,8 @@ class Node:
             for family in Family
             for number in (*NUMBERS.values(), ICMP[family])
         ]
-        self._listeners: list[socket.socket] = []
+        self.listeners: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
 
     @staticmethod
     def _write_sysctls() -> None:
@@ -120,7 +121,7 @@ class Node:
         """Give back every descriptor."""
         for descriptor in self._tuns.values():
             os.close(descriptor)
-        for sock in (*self._senders.values(), *(receiver for _, _, receiver in self._receivers), *self._listeners):
+        for sock in (*self._senders.values(), *(receiver for _, _, receiver in self._receivers), *self._sockets):
             sock.close()
 
     def token(self) -> int:
@@ -129,12 +130,18 @@ class Node:
         return self._token << 8 | 0x5A
 
     def listen(self, address: str, port: int) -> None:
-        """Serve TCP on an address of the node: a host-network endpoint; UDP and SCTP are answered by hand."""
-        listener = socket.socket(_family_number(family_of(address)), socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen(1024)
-        self._listeners.append(listener)
+        """Serve TCP on an address of the node: a host-network endpoint; UDP and SCTP are answered by hand.
+
+        Somebody is there for UDP too, or else the kernel would refuse it.
+        """
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            listener = socket.socket(_family_number(family_of(address)), kind | socket.SOCK_NONBLOCK)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            self._sockets.append(listener)
+            if kind is socket.SOCK_STREAM:
+                listener.listen(1024)
+                self.listeners.append(listener)
 
     def own(self, address: str) -> None:
         """Give the node one more address, on loopback: a load balancer's that is bound here."""
@@ -158,20 +165,21 @@ class Node:
         seen: list[Sighting] = []
         deadline = time.monotonic() + PATIENCE
         while True:
-            for sighting in self._drain():
+            for sighting in self.drain():
                 if sighting.packet.token in awaited:
                     awaited.discard(sighting.packet.token)
                 else:
                     seen.append(sighting)
             if not awaited:
-                return [*seen, *self._drain()]
+                return [*seen, *self.drain()]
             if time.monotonic() > deadline:
                 raise KernelError("a packet that is no Service's business did not pass the node; its chains drop too much")
-            self._wait()
+            self.wait(0.5)
 
-    def _wait(self) -> None:
+    def wait(self, seconds: float) -> None:
+        """Wait until something may have come, or so long."""
         descriptors = [*self._tuns.values(), *(receiver.fileno() for _, _, receiver in self._receivers)]
-        select.select(descriptors, [], [], 0.5)
+        select.select(descriptors, [], [], seconds)
 
     def _sentinel(self, where: str, family: Family) -> int:
         source, destination = SENTINELS[family] if where else (LOOPBACKS[family], LOOPBACKS[family])
@@ -182,7 +190,8 @@ class Node:
             self._senders[family].sendto(build(packet), (destination, 0))
         return packet.token
 
-    def _drain(self) -> Iterator[Sighting]:
+    def drain(self) -> Iterator[Sighting]:
+        """Yield what has come meanwhile."""
         for name, descriptor in self._tuns.items():
             with contextlib.suppress(BlockingIOError):
                 while True:

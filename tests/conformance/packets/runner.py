@@ -10,7 +10,8 @@ from kproxy.table.terms import Mode
 from tests.conformance.applies import flows_of
 from tests.conformance.build import settings_of, table_of
 from tests.conformance.packets import flows
-from tests.conformance.packets.dial import Dialler, Met, Outcome
+from tests.conformance.packets.dial import Met, Outcome
+from tests.conformance.packets.diallers import dialler_of
 from tests.conformance.packets.node import playing_node
 from tests.conformance.packets.program import programmed, restart_is_silent
 from tests.conformance.result import Result
@@ -40,7 +41,7 @@ def faults(case: flows.Case, mode: Mode) -> list[str]:
     with playing_node(case["node"]["addresses"], around.behind, around.uplink) as node:
         flows.set_up(case, node)
         with programmed(settings, table) as planes:
-            dialler = Dialler(node)
+            dialler = dialler_of(mode, node)
             for flow in flows_of(case, mode):
                 met = flows.dial_flow(case, flow, around, dialler)
                 found += [f"{flow['name']}: {fault} (expected {flow['expect']})" for fault in flows.faults(case, flow, met)]

@@ -3,7 +3,8 @@
 
 Every first packet carries a *token* that survives translation and comes back in answers and in ICMP quotes: TCP's sequence
 number, the first bytes of a UDP datagram, SCTP's initiate tag. So hundreds of connections may be under way at once and each
-packet that turns up is still known.
+packet that turns up is still known. Where a proxy ends connections and opens its own, only what TCP carries comes through:
+``SAID`` and ``ECHO`` have the token as their payload.
 """
 
 import enum
@@ -20,9 +21,10 @@ NUMBERS: Final = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 PROTOCOLS: Final = {number: protocol for protocol, number in NUMBERS.items()}
 ICMP: Final = {Family.IPV4: 1, Family.IPV6: 58}
 
-SYN, RST, ACK = 0x02, 0x04, 0x10
+SYN, RST, PSH, ACK = 0x02, 0x04, 0x08, 0x10
 INIT, INIT_ACK, ABORT = 1, 2, 6
 ASK, ANSWER = b"ask!", b"yes!"
+ANSWER_SEQUENCE: Final = 0x1234
 
 
 class Kind(enum.Enum):
@@ -33,10 +35,19 @@ class Kind(enum.Enum):
     RESET = "reset"  # TCP RST in reply to a SYN
     REFUSED = "refused"  # ICMP: port unreachable, or administratively prohibited
     UNROUTED = "unrouted"  # ICMP: any other destination unreachable; means that the test's own routes are wrong
+    SAID = "said"  # TCP payload of a client
+    ECHO = "echo"  # and what an endpoint says to it
+    CUT = "cut"  # TCP RST in the midst of a connection
+
+
+CONNECTED: Final = frozenset({Kind.ANSWER, Kind.SAID, Kind.ECHO})  # kinds by which TCP's numbers are known
 
 
 class Packet(msgspec.Struct, frozen=True):
-    """One packet. For the two ICMP kinds the addresses and ports are those of the packet it quotes."""
+    """One packet. For the two ICMP kinds the addresses and ports are those of the packet it quotes.
+
+    ``sequence`` and ``acknowledged`` are those of TCP, once a connection is there.
+    """
 
     kind: Kind
     protocol: Protocol
@@ -45,6 +56,8 @@ class Packet(msgspec.Struct, frozen=True):
     destination: str
     destination_port: int
     token: int
+    sequence: int = 0
+    acknowledged: int = 0
 
     @property
     def family(self) -> Family:
@@ -107,17 +120,28 @@ def _text(address: bytes) -> str:
     return str(ipaddress.ip_address(address))
 
 
+def _segment(packet: Packet) -> tuple[int, int, int, bytes]:
+    """Return a TCP packet's numbers, flags and payload. An answer acknowledges token + 1 and has a number of its own."""
+    match packet.kind:
+        case Kind.FIRST:
+            return packet.token, 0, SYN, b""
+        case Kind.SAID | Kind.ECHO:
+            payload = struct.pack("!I", packet.token) + (ASK if packet.kind is Kind.SAID else ANSWER)
+            return packet.sequence, packet.acknowledged, PSH | ACK, payload
+        case Kind.CUT:
+            return packet.sequence, packet.acknowledged, RST | ACK, b""
+        case _:
+            return ANSWER_SEQUENCE, packet.token + 1 & 0xFFFFFFFF, SYN | ACK, b""
+
+
 def _transport(packet: Packet) -> bytes:
     """Build what follows the IP header, its checksum still zero (SCTP: already right)."""
     ports = struct.pack("!HH", packet.source_port, packet.destination_port)
     first = packet.kind is Kind.FIRST
     match packet.protocol:
         case Protocol.TCP:
-            # window 64240, no options; an answer acknowledges token + 1 and has a sequence number of its own
-            sequence, acknowledged, flags = (
-                (packet.token, 0, SYN) if first else (0x1234, packet.token + 1 & 0xFFFFFFFF, SYN | ACK)
-            )
-            return ports + struct.pack("!IIBBHHH", sequence, acknowledged, 5 << 4, flags, 64240, 0, 0)
+            sequence, acknowledged, flags, payload = _segment(packet)  # window 64240, no options
+            return ports + struct.pack("!IIBBHHH", sequence, acknowledged, 5 << 4, flags, 64240, 0, 0) + payload
         case Protocol.UDP:
             payload = struct.pack("!I", packet.token) + (ASK if first else ANSWER)
             return ports + struct.pack("!HH", 8 + len(payload), 0) + payload
@@ -171,7 +195,8 @@ def parse_payload(number: int, source: str, destination: str, payload: bytes) ->
     if said is None:
         return None
     kind, token = said
-    return Packet(kind, protocol, source, source_port, destination, destination_port, token)
+    numbers = struct.unpack_from("!II", payload, 4) if protocol is Protocol.TCP and kind in CONNECTED else (0, 0)
+    return Packet(kind, protocol, source, source_port, destination, destination_port, token, *numbers)
 
 
 def _tcp(payload: bytes) -> tuple[Kind, int] | None:
@@ -186,6 +211,9 @@ def _tcp(payload: bytes) -> tuple[Kind, int] | None:
         return Kind.ANSWER, acknowledged - 1 & 0xFFFFFFFF
     if flags == RST | ACK:
         return Kind.RESET, acknowledged - 1 & 0xFFFFFFFF
+    said = payload[(payload[12] >> 4) * 4 :]
+    if flags == ACK and len(said) == 8 and said[4:] in (ASK, ANSWER):
+        return (Kind.SAID if said[4:] == ASK else Kind.ECHO), int.from_bytes(said[:4], "big")
     return None
 
 

@@ -8,11 +8,12 @@ from kproxy.dataplanes.userspace.elements import served_frontends
 from kproxy.dataplanes.userspace.layout import Options
 from kproxy.table.endpoint import Endpoint
 from kproxy.table.route import Route
-from kproxy.table.terms import Method, Protocol
+from kproxy.table.terms import Family, Method, Protocol
 
 Frontend: TypeAlias = tuple[str, str, int]
 Backend: TypeAlias = tuple[str, int, bool]
 
+ANY: Final = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
 _METHODS: Final = {
     Method.RANDOM: "random",
     Method.RR: "round-robin",
@@ -49,7 +50,7 @@ def service_of(route: Route, options: Options) -> Service | None:
         key=str(route.key),
         protocol=route.key.protocol,
         seed=zlib.crc32(route.key.service.encode()),  # the same on every node and in every life
-        frontends=tuple((str(one), one.address, one.port) for one in frontends),
+        frontends=tuple((str(one), one.address or ANY[route.key.family], one.port) for one in frontends),
         all=_backends(route.all),
         local=_backends(route.local) if options.serves_all else (),
         method=_METHODS.get(route.method, "random"),

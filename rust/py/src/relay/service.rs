@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use relay::table::{Endpoint, Frontend, Method, Protocol, Service};
 
-/// `(name, address or "" for a NodePort, port)`.
+/// `(name, address, which is the unspecified one for a NodePort, port)`.
 type GivenFrontend = (String, String, u16);
 
 /// `(address:port, weight, on this node)`.
@@ -39,11 +39,8 @@ pub fn read(given: Given) -> Result<Service, String> {
 }
 
 fn frontend(protocol: Protocol, (name, address, port): GivenFrontend) -> Result<Frontend, String> {
-    let parsed = if address.is_empty() { None } else { Some(address.parse::<IpAddr>()) };
-    match parsed.transpose() {
-        Ok(address) => Ok(Frontend { name, protocol, address, port }),
-        Err(_) => Err(format!("{address:?} is no address")),
-    }
+    let parsed = address.parse::<IpAddr>().map_err(|_| format!("{address:?} is no address"))?;
+    Ok(Frontend { name, protocol, address: Some(parsed), port })
 }
 
 fn endpoint((key, weight, local): GivenEndpoint) -> Result<Endpoint, String> {

@@ -59,7 +59,7 @@ pub struct Frontend {
     pub name: String,
     /// The protocol.
     pub protocol: Protocol,
-    /// None: a `NodePort`, on any address of the node.
+    /// Unspecified: a `NodePort`, on any address of the node in that family. None: in both.
     pub address: Option<IpAddr>,
     /// The port dialled.
     pub port: u16,

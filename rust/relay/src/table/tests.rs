@@ -51,6 +51,18 @@ fn the_very_address_wins_over_a_node_port() {
 }
 
 #[test]
+fn a_node_port_may_be_of_another_service_in_each_family() {
+    let node_port = |any: &str| Frontend { address: Some(any.parse().unwrap()), ..frontend(0, 80) };
+    let upserts = vec![service("four", &[node_port("0.0.0.0")], &[1]), service("six", &[node_port("::")], &[2])];
+    let (table, _) = Table::default().with(upserts, &[]);
+    let found = |address: &str| {
+        let found = table.find(Protocol::Tcp, address.parse().unwrap()).unwrap();
+        found.live.service.key.clone()
+    };
+    assert_eq!([found("10.0.0.1:80"), found("[fd00::1]:80")], ["four", "six"]);
+}
+
+#[test]
 fn a_change_takes_the_place_of_the_whole_service() {
     let table = changed(&Table::default(), service("one", &[frontend(1, 80), frontend(1, 81)], &[1]));
     let next = changed(&table, service("one", &[frontend(1, 81), frontend(1, 82)], &[2]));
