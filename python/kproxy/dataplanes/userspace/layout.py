@@ -196,12 +196,16 @@ def base_chains(words: Words, options: Options) -> Iterator[Chain]:
         yield f"nat-{hook}", f"type nat hook {hook} priority {priority}", ()
 
 
+_ERRORS: Final = "meta l4proto { icmp, ipv6-icmp }"  # with the mark of a connection: errors that speak of it
+
+
 def _known(marks: Marks) -> tuple[str, ...]:
     """Let pass, or keep, whatever enters that was judged before."""
     return (
         f"{marks.is_own} return",  # the relay's own dials, seen again on lo
         f"{marks.is_not_ours} ct state established,related return",
         "ct status dnat return",
+        f"{marks.is_clients} {_ERRORS} {marks.take} accept",  # of packets that the relay has sent
         # An open connection stays with the relay whatever has become of its frontend. UDP has none: a socket that answers
         # from a frontend's address would take the client's next datagram away from the one that listens.
         f"meta l4proto tcp {marks.is_ours} socket transparent 1 socket wildcard 0 {marks.take} accept",
@@ -239,6 +243,7 @@ def _output(marks: Marks) -> tuple[str, ...]:
     return (
         f"{marks.is_own} {marks.note_endpoint} return",
         f"{marks.is_endpoints} ct direction reply {marks.take} return",  # an endpoint of this node answers a kept address
+        f"{marks.is_clients} {_ERRORS} {marks.take} return",
         f"{marks.is_clients} ct direction reply return",
         f"{marks.is_clients} meta l4proto tcp ct state established {marks.take} return",
         f"{marks.is_not_ours} ct state established,related return",
