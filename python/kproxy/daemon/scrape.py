@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from kproxy.daemon.lane import Lane
-from kproxy.dataplanes.contract import Dataplane, Duty
+from kproxy.dataplanes.contract import Dataplane, Duty, Relaying
 from kproxy.observe.metrics import Metrics
+from kproxy.observe.relayed import RelayCollector
 from kproxy.observe.status import size_of
 from kproxy.observe.traffic import Cap, TrafficCollector
 from kproxy.routing.no_local_endpoints import without_local_endpoints
@@ -30,8 +31,10 @@ class Scraper:
         self._clock = clock
         self._fresh_until = 0.0
         self._collector = TrafficCollector(cap)
+        self._relayed = RelayCollector()
         self._turn = asyncio.Lock()
         metrics.registry.register(self._collector)
+        metrics.registry.register(self._relayed)
 
     def cap(self, cap: Cap) -> None:
         """Put another cap in force."""
@@ -63,6 +66,8 @@ class Scraper:
                 log.debug("%s: the kernel is being written, the last counters are told once more", lane.duty)
             except KernelError as error:
                 log.warning("%s: the counters cannot be read: %s", lane.duty, error)
+        relays = {id(one.relay): one.relay for lane in self._lanes() if isinstance(one := lane.dataplane, Relaying)}
+        self._relayed.take([await asyncio.to_thread(relay.report) for relay in relays.values()])
         ended = self._clock.monotonic()
         self._fresh_until = ended + (ended - began) / READING_SHARE
 

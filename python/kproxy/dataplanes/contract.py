@@ -90,6 +90,31 @@ class Difference(msgspec.Struct, frozen=True):
     key: RouteKey | None = None
 
 
+class Durations(msgspec.Struct, frozen=True):
+    """Durations by size: how many up to each of ``bounds`` (seconds, ascending) and beyond the last; ``seconds`` of all."""
+
+    bounds: tuple[float, ...] = ()
+    counts: tuple[int, ...] = (0,)
+    seconds: float = 0.0
+
+
+class RelayReport(msgspec.Struct, frozen=True):
+    """What a relay has done so far. All but ``active`` and ``clients`` are monotonic while it lives.
+
+    ``closed`` counts connections by how they ended, ``failed`` dials by why; ``retries``: endpoints that took the place of
+    one that failed; ``ejections``: how often one was left alone for failing; ``clients`` are known for their affinity.
+    """
+
+    active: int = 0
+    clients: int = 0
+    closed: Mapping[str, int] = {}
+    failed: Mapping[str, int] = {}
+    retries: int = 0
+    ejections: int = 0
+    dial: Durations = Durations()
+    first_byte: Durations = Durations()
+
+
 class Relay(Protocol):
     """What carries connections inside of this process: they end with it. The dataplanes of all families share one."""
 
@@ -104,6 +129,9 @@ class Relay(Protocol):
 
     def fault(self) -> str | None:
         """Return what a part of it that has died said last; None: all is well."""
+
+    def report(self) -> RelayReport:
+        """Tell what it has done. May be called from any thread."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from kproxy.dataplanes.contract import Applied, Counters, Difference, Refused, Traffic
+from kproxy.dataplanes.contract import Applied, Counters, Difference, Refused, RelayReport, Traffic
 from kproxy.table.addresses import family_of, join_port, parse_address
 from kproxy.table.endpoint import Endpoint
 from kproxy.table.errors import KernelError
@@ -154,6 +154,10 @@ class FakeRelay:
     def fault(self) -> str | None:
         """Return what a test has set."""
         return self.died
+
+    def report(self) -> RelayReport:
+        """Tell of its clients."""
+        return RelayReport(active=self.clients)
 
 
 class FakeDataplane:

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
-from kproxy.dataplanes.contract import Counters, Duty, Traffic
+from kproxy.dataplanes.contract import Counters, Duty, RelayReport, Traffic
 from kproxy.observe.metrics import Metrics
+from kproxy.observe.relayed import RelayCollector
 from kproxy.observe.traffic import Cap, TrafficCollector
 from kproxy.table.route import RouteKey
 from kproxy.table.terms import Family, Mode, Protocol
@@ -38,6 +39,9 @@ def exposed() -> dict[str, set[str]]:
     collector = TrafficCollector(Cap())
     collector.take(Duty(Mode.NFTABLES, Family.IPV4), counters)
     metrics.registry.register(collector)
+    relayed = RelayCollector()
+    relayed.take([RelayReport(closed={"done": 1}, failed={"refused": 1})])
+    metrics.registry.register(relayed)
     found: dict[str, set[str]] = {}
     for registered in list(metrics.registry._collector_to_names):
         labels = set(getattr(registered, "_labelnames", ()))

@@ -11,7 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 from kproxy import _core
+from kproxy.dataplanes.contract import RelayReport
 from kproxy.dataplanes.userspace.layout import Options
+from kproxy.dataplanes.userspace.report import Reporter
 from kproxy.dataplanes.userspace.services import Service
 from kproxy.dataplanes.userspace.transaction import Telling
 from kproxy.table.errors import KernelError, PermissionDenied
@@ -28,6 +30,7 @@ class RelayHandle:
         self._relay: _core.Relay | None = None
         self._held: dict[str, Service] = {}
         self._users = 0
+        self._reporter = Reporter()
 
     @property
     def held(self) -> Mapping[str, Service]:
@@ -91,6 +94,11 @@ class RelayHandle:
     def fault(self) -> str | None:
         """Return what a part of it that died said last; None: all is well."""
         return self._relay.fault() if self._relay else None
+
+    def report(self) -> RelayReport:
+        """Tell what it has done. May be called from any thread."""
+        services, _, endpoints = self.counts()
+        return self._reporter.report(services, endpoints)
 
     def hand_over(self, channel: int) -> None:
         """Send its sockets to the process that relieves this one, over a Unix socket. Raises KernelError."""
