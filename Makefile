@@ -7,7 +7,7 @@ TIMED := scripts/timed
 MODE ?= model
 CASES ?= tests/conformance/cases/traffic.yaml
 
-.PHONY: help demo test test-packets test-vm check conformance bench wheel setup setup-packets rust lint types layers unit api format
+.PHONY: help demo test test-packets test-vm check conformance bench wheel setup setup-packets rust fuzz lint types layers unit api format
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ unit:
 
 rust:
 	@cargo test -q --workspace --exclude kproxy-core --release
+
+fuzz: ## spoilt bytes for every reader of bytes from outside, RELAY_FUZZ_SECONDS (20) each
+	@RELAY_FUZZ_SECONDS=$${RELAY_FUZZ_SECONDS:-20} cargo test -q --release -p relay --lib fuzz:: -- --nocapture
 
 api:
 	@$(PYTEST) tests/api -q

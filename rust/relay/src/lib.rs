@@ -18,6 +18,8 @@
 #![deny(unsafe_code)]
 
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod hash;
 mod listen;
 mod outgoing;
