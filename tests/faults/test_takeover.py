@@ -24,7 +24,7 @@ COMMIT
 """
 
 
-def _upstream_services(count: int) -> list[lookalike.Service]:
+def upstream_services(count: int) -> list[lookalike.Service]:
     """Return the Services of the node under test as kube-proxy would have them."""
     return [
         lookalike.Service(
@@ -38,7 +38,7 @@ def _upstream_services(count: int) -> list[lookalike.Service]:
 
 
 def _load(node: NodeUnderTest, tool: str, services: int) -> None:
-    given = _upstream_services(services)
+    given = upstream_services(services)
     text = lookalike.nftables(given) if tool == "nft" else FOREIGN + lookalike.iptables(given)
     load = ["nft", "-f", "-"] if tool == "nft" else [f"{tool}-restore", "--noflush"]
     with inside(node.bed.node.namespace):

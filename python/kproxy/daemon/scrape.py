@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from kproxy.daemon.lane import Lane
-from kproxy.dataplanes.contract import Dataplane, Duty, Relaying
+from kproxy.dataplanes.contract import Dataplane, Duty, Lock, Relaying
 from kproxy.observe.metrics import Metrics
 from kproxy.observe.relayed import RelayCollector
 from kproxy.observe.status import size_of
@@ -33,6 +33,7 @@ class Scraper:
         self._collector = TrafficCollector(cap)
         self._relayed = RelayCollector()
         self._turn = asyncio.Lock()
+        self._locks: dict[Duty, Lock] = {}
         metrics.registry.register(self._collector)
         metrics.registry.register(self._relayed)
 
@@ -72,7 +73,11 @@ class Scraper:
         self._fresh_until = ended + (ended - began) / READING_SHARE
 
     def _take(self, duty: Duty, dataplane: Dataplane) -> None:
-        self._collector.take(duty, dataplane.counters())
+        counters = dataplane.counters()
+        self._collector.take(duty, counters)
+        known, self._locks[duty] = self._locks.get(duty, Lock()), counters.lock
+        self._metrics.lock_wait.labels(duty.family).inc(max(0.0, counters.lock.waited - known.waited))
+        self._metrics.lock_timeouts.labels(duty.family).inc(max(0, counters.lock.timeouts - known.timeouts))
 
     def _expose(self) -> bytes:
         for lane in self._lanes():

@@ -71,16 +71,24 @@ class Traffic(msgspec.Struct, frozen=True):
     bytes: int | None = None
 
 
+class Lock(msgspec.Struct, frozen=True):
+    """What a lock that others share has cost since the dataplane was made: seconds waited, and how often in vain."""
+
+    waited: float = 0.0
+    timeouts: int = 0
+
+
 class Counters(msgspec.Struct, frozen=True):
     """Monotonic over endpoint moves and daemon restarts.
 
     ``frontends`` by route and the frontend's text; ``endpoints`` by route and the endpoint's key; ``refused`` counts packets
-    that met reject or drop, by a short reason word.
+    that met reject or drop, by a short reason word. ``lock`` is that of a mode whose kernel tables have one.
     """
 
     frontends: Mapping[tuple[RouteKey, str], Traffic]
     endpoints: Mapping[tuple[RouteKey, str], Traffic]
     refused: Mapping[str, int]
+    lock: Lock = Lock()
 
 
 class Difference(msgspec.Struct, frozen=True):

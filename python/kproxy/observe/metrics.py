@@ -168,6 +168,8 @@ class Metrics:
         self.limited_routes = self._gauge("kproxy_limited_routes", "Routes that ask for what this mode cannot do.", FAMILY)
         self.repairs = self._counter("kproxy_drift_repairs", "Repairs of what others changed in our rules.", FAMILY)
         self.differences = self._counter("kproxy_drift_differences", "What others had changed, piece by piece.", FAMILY)
+        self.lock_wait = self._counter("kproxy_xtables_lock_wait_seconds", "Time waited for the xtables lock.", FAMILY)
+        self.lock_timeouts = self._counter("kproxy_xtables_lock_timeouts", "Waits for that lock that were in vain.", FAMILY)
         self.broken = self._gauge("kproxy_broken_objects", "Objects that cannot be read and are kept out.", ("kind",))
         self.conflicts = self._gauge("kproxy_frontend_conflicts", "Frontends that two Services claim.")
         self.services = self._gauge("kproxy_services", "Services with at least one route.")

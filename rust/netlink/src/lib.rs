@@ -5,6 +5,7 @@
 //! - `message`: builds messages and attributes; `parse`: reads them, never panics whatever arrives
 //! - `nftables`: elements of sets and maps as atomic batches, read back by key; what others change
 //! - `ipvs`: virtual and real servers, dumped and changed in batches with a verdict each
+//! - `xtables`: whole tables of legacy iptables, as the kernel hands them out
 //! - `conntrack`: flows listed with constant memory, stale ones deleted
 //! - `sys`: every system call, and with it every line of `unsafe`
 //!
@@ -21,5 +22,6 @@ mod sys;
 pub mod conntrack;
 pub mod ipvs;
 pub mod nftables;
+pub mod xtables;
 
 pub use error::{Error, Result};

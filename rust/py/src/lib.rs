@@ -19,6 +19,7 @@ mod nft_socket;
 mod relay;
 mod rendezvous;
 mod sys;
+mod xtables;
 
 use pyo3::prelude::*;
 
@@ -51,6 +52,8 @@ mod _core {
     use crate::relay::Relay;
     #[pymodule_export]
     use crate::rendezvous::Rendezvous;
+    #[pymodule_export]
+    use crate::xtables::xtables_entries;
 
     /// What this core was built as: its version, profile and architecture.
     #[pyfunction]

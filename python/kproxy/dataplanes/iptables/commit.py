@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from kproxy.dataplanes.contract import Lock
 from kproxy.dataplanes.iptables.committed import Counted
 from kproxy.dataplanes.iptables.layout import TABLES, Chain
 from kproxy.dataplanes.iptables.transaction import IptablesTransaction, Line, deletion, text_of
@@ -31,7 +32,7 @@ class TextRefused(KernelError):  # noqa: N818 - reads as what it says
 
 
 class Committer:
-    """Sends transactions and what they leave for later. ``waited``: seconds for the lock; ``busy``: how often in vain."""
+    """Sends transactions and what they leave for later. ``lock``: what waiting for others has cost."""
 
     def __init__(self, xtables: Xtables, ended: Callable[[int], None]) -> None:
         self._xtables = xtables
@@ -39,8 +40,7 @@ class Committer:
         self._chains: set[Chain] = set()
         self._sets: set[str] = set()
         self._sent = 0.0
-        self.waited = 0.0
-        self.busy = 0
+        self.lock = Lock()
 
     def forget(self) -> None:
         """Drop what waits: reading back will find it."""
@@ -80,7 +80,8 @@ class Committer:
 
     def _restore(self, lines: list[Line]) -> None:
         if self._xtables.kind is Kind.LEGACY:
-            self.waited += wait_until_free(self._xtables.wait)
+            waited = self.lock.waited + wait_until_free(self._xtables.wait)
+            self.lock = Lock(waited, self.lock.timeouts)
         try:
             self._xtables.restore(text_of(lines), counters=True, ended=self._ended)
         except XtablesRefused as refusal:
@@ -89,7 +90,7 @@ class Committer:
             key = lines[refusal.line - 1].key if 0 < refusal.line <= len(lines) else None
             raise TextRefused(_words(lines, refusal), key, is_partial=is_partial) from refusal
         except Busy:
-            self.busy += 1
+            self.lock = Lock(self.lock.waited, self.lock.timeouts + 1)
             raise
         finally:
             self._sent = time.monotonic()

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from kproxy.dataplanes.iptables.layout import Chain
-from kproxy.dataplanes.iptables.rules import Count, Rule
+from kproxy.dataplanes.iptables.rules import Chains, Count, Rule
 from kproxy.dataplanes.iptables.state import State
 
 Counted: TypeAlias = Mapping[Chain, tuple[tuple[int, int], ...]]  # packets and bytes of each rule
@@ -51,6 +51,11 @@ class Committed:
         self.found = found
         self.counts: dict[Chain, tuple[Count | None, ...]] = {}
         self.sets = found.sets if found else frozenset()
+
+    def know(self, state: State, chains: Chains) -> None:
+        """Take note that what was found is this state, chain for chain."""
+        self.state, self.found = state, None
+        self.counts = {chain: tuple(rule.count for rule in rules) for chain, rules in chains.items()}
 
     def advance(self, outcome: Outcome) -> None:
         """Take over what a transaction has done."""

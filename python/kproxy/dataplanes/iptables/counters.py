@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kproxy.dataplanes.contract import Counters, Traffic
+from kproxy.dataplanes.contract import Counters, Lock, Traffic
 from kproxy.dataplanes.iptables.committed import Committed, Counted
 from kproxy.dataplanes.iptables.layout import Chain, Reason
 from kproxy.dataplanes.iptables.rules import ENDPOINT, FRONTEND, REFUSED, Chains, Count
@@ -65,10 +65,10 @@ class Totals:
         """Keep what no rule counts any more."""
         self._kept.update(left)
 
-    def of(self, committed: Committed, counted: Counted) -> Counters:
+    def of(self, committed: Committed, counted: Counted, lock: Lock) -> Counters:
         """Return what routes and reasons have counted."""
         if committed.state is None:
-            return Counters({}, {}, {})
+            return Counters({}, {}, {}, lock)
         totals = Counter(self._kept)
         for chain, counts in committed.counts.items():
             for count, (packets, _) in zip(counts, counted.get(chain, ()), strict=False):
@@ -84,4 +84,4 @@ class Totals:
             for key, route in committed.state.routes.items()
             for endpoint in (*route.all, *route.local)
         }
-        return Counters(frontends, endpoints, {reason: totals[Count(REFUSED, reason)] for reason in Reason})
+        return Counters(frontends, endpoints, {reason: totals[Count(REFUSED, reason)] for reason in Reason}, lock)

@@ -82,16 +82,6 @@ class IptablesDataplane:
     def _committer(self) -> Committer:
         return Committer(self.xtables, self._door.ended)
 
-    @property
-    def lock_waited(self) -> float:
-        """Seconds spent waiting for the lock that users of legacy iptables share."""
-        return self._committer.waited
-
-    @property
-    def lock_refused(self) -> int:
-        """How often the lock was not to be had at all."""
-        return self._committer.busy
-
     def probe(self) -> None:
         """Raise Unsupported or PermissionDenied with the mend, before anything is changed."""
         probe(self.xtables, self.options)
@@ -142,19 +132,13 @@ class IptablesDataplane:
             self._door.written()
 
     def verify(self, committed: Committed, table: RoutingTable) -> Sequence[Difference]:
-        """Compare what is committed with a table. A read-back that agrees is known, route by route, from then on."""
-        found = differences(committed, table, self.options, self.family)
-        if committed.state is None and committed.found is not None and not found:
-            transaction = compile_changes(committed, Changes(None, table), self.options, self.family)
-            if not transaction.operations:
-                committed.advance(transaction.outcome)
-        return found
+        """Compare what is committed with a table."""
+        return differences(committed, table, self.options, self.family)
 
     def counters(self) -> Counters:
         """Read the counters. Raises KernelError."""
-        if self._committed.state is None:
-            return Counters({}, {}, {})
-        return self._totals.of(self._committed, self._door.counted())
+        counted = self._door.counted() if self._committed.state else {}
+        return self._totals.of(self._committed, counted, self._committer.lock)
 
     def foreign_changes(self) -> bool:
         """Tell whether others have changed our rules since the last call, or a transaction went in by a part only."""

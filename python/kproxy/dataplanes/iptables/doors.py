@@ -147,8 +147,8 @@ class _Legacy:
         self._outlines, self._fingerprints = self._outline(), self._fingerprint()
 
     def written(self) -> None:
-        """Take the tables as they are for ours."""
-        self.reading()
+        """Take the tables as they are for ours; their rules will be looked at when it is time."""
+        self._outlines, self._fingerprints = self._outline(), {}
 
     def _existing(self) -> list[str]:
         names = self._xtables.legacy_tables().split()

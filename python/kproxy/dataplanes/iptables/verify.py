@@ -23,11 +23,20 @@ _OWNER: Final = re.compile(r' -p (\w+) -m comment --comment "?([^/"]+)/([^:"]+):
 
 
 def differences(committed: Committed, table: RoutingTable, options: Options, family: Family) -> Sequence[Difference]:
-    """Return everything that is not as the table says."""
+    """Return everything that is not as the table says. A read-back that agrees is known, route by route, from then on."""
     setting = Setting(family, options, table.node.of(family))
-    if committed.state is None:
-        return list(_found(committed.found or Found(), State.of(setting, table.routes(family)), family))
-    return list(_remembered(committed.state, setting, {route.key: route for route in table.routes(family)}))
+    if committed.state is not None:
+        return list(_remembered(committed.state, setting, {route.key: route for route in table.routes(family)}))
+    state = State.of(setting, table.routes(family))
+    here = state.everything()
+    found = committed.found or Found()
+    differing = [*_found(found, here, family)]
+    differing += [
+        Difference(f"ipset {name} is {'surplus' if name in found.sets else 'missing'}") for name in state.sets() ^ found.sets
+    ]
+    if not differing and not jumps.strays(found):
+        committed.know(state, here)
+    return differing
 
 
 def _remembered(state: State, setting: Setting, wanted: dict[RouteKey, Route]) -> Iterator[Difference]:
@@ -40,8 +49,7 @@ def _remembered(state: State, setting: Setting, wanted: dict[RouteKey, Route]) -
             yield Difference(f"{key} {words}", key)
 
 
-def _found(found: Found, state: State, family: Family) -> Iterator[Difference]:
-    here = state.everything()
+def _found(found: Found, here: Chains, family: Family) -> Iterator[Difference]:
     for chain in here:
         if chain not in found.chains:
             yield Difference(f"chain {chain[1]} of table {chain[0]} is missing", _owner(here[chain], family))
@@ -51,8 +59,6 @@ def _found(found: Found, state: State, family: Family) -> Iterator[Difference]:
         yield Difference(f"chain {name} of table {table} is surplus", _owner(found.chains[table, name], family))
     for table, built_in in jumps.missing(found):
         yield Difference(f"chain {built_in} of table {table} does not lead to ours")
-    for name in state.sets() ^ found.sets:
-        yield Difference(f"ipset {name} is {'surplus' if name in found.sets else 'missing'}")
 
 
 def _rules(there: Chains, here: Chains, table: str, name: str, family: Family) -> Iterator[Difference]:
