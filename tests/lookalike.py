@@ -229,3 +229,59 @@ def _iptables_service(service: Service, length: int, pods: str) -> Iterator[str]
         chain = _endpoint_chain(service, endpoint)
         yield f'-A {chain} -s {endpoint[0]}/{length} {comment}" -j KUBE-MARK-MASQ'
         yield f'-A {chain} -p {service.protocol} {comment}" -j DNAT --to-destination {join_port(*endpoint)}'
+
+
+def ipvs(given: Sequence[Service]) -> list[tuple[list[str], str]]:
+    """Return the commands, each with its input, that set up kube-proxy's IPVS mode for IPv4 ClusterIPs.
+
+    Its device with the addresses, the ipsets its rules look into, virtual and real servers, and its rules.
+    """
+    device = ["link add kube-ipvs0 type dummy", *(f"addr add {service.address}/32 dev kube-ipvs0" for service in given)]
+    members = [f"{service.address},{service.protocol}:{service.port}" for service in given]
+    sets = [
+        "create KUBE-CLUSTER-IP hash:ip,port",
+        "create KUBE-LOOP-BACK hash:ip,port,ip",
+        "create KUBE-IPVS-IPS hash:ip",
+        *(f"add KUBE-CLUSTER-IP {member}" for member in members),
+        *(f"add KUBE-IPVS-IPS {service.address}" for service in given),
+    ]
+    servers = []
+    for service in given:
+        server = f"-t {join_port(service.address, service.port)}"
+        servers.append(f"-A {server} -s rr")
+        servers += [f"-a {server} -r {join_port(*endpoint)} -m -w 1" for endpoint in service.endpoints]
+    return [
+        (["ip", "-batch", "-"], "".join(f"{line}\n" for line in device)),
+        (["ipset", "restore"], "".join(f"{line}\n" for line in sets)),
+        (["ipvsadm", "-R"], "".join(f"{line}\n" for line in servers)),
+        (["iptables-restore", "--noflush"], _IPVS_RULES),
+    ]
+
+
+_IPVS_RULES = f"""*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+-A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN
+-A KUBE-SERVICES ! -s {PODS[Family.IPV4]} -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ
+-A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT
+-A KUBE-POSTROUTING -m set --match-set KUBE-LOOP-BACK dst,dst,src -j MASQUERADE
+-A KUBE-POSTROUTING -m mark ! --mark {MARK}/{MARK} -j RETURN
+-A KUBE-POSTROUTING -j MARK --xor-mark {MARK}
+-A KUBE-POSTROUTING -j MASQUERADE --random-fully
+-A KUBE-MARK-MASQ -j MARK --or-mark {MARK}
+COMMIT
+*filter
+:KUBE-FORWARD - [0:0]
+:KUBE-IPVS-FILTER - [0:0]
+-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD
+-A INPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-FILTER
+-A KUBE-FORWARD -m mark --mark {MARK}/{MARK} -j ACCEPT
+-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A KUBE-IPVS-FILTER -m set --match-set KUBE-CLUSTER-IP dst,dst -j RETURN
+-A KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT
+COMMIT
+"""

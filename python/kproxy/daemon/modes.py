@@ -8,11 +8,14 @@ are loaded when it is opened: nobody pays for a mode that is not used.
 
 import contextlib
 import enum
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
+from kproxy.config.addresses import by_family
 from kproxy.config.durations import Duration
 from kproxy.config.effective import Effective, effective
 from kproxy.config.loading import Start, complete
@@ -22,12 +25,16 @@ from kproxy.dataplanes.contract import Dataplane
 from kproxy.table.errors import Unsupported
 from kproxy.table.terms import Family, Mode
 
+if TYPE_CHECKING:
+    from kproxy.dataplanes.ipvs.layout import Options as IpvsOptions
+
 
 class Part(enum.StrEnum):
     """What is opened together."""
 
     NFTABLES = "nftables"
     IPTABLES = "iptables"
+    IPVS = "ipvs"
     USERSPACE = "userspace"
     LOOPBACK = "loopback NodePorts"  # a relay beside a mode that cannot serve them
 
@@ -79,15 +86,40 @@ def _relay_options(relay: Relay) -> dict[str, Any]:
     return {"take": 1 << relay.take_bit, "own": 1 << relay.own_bit, "retirement": retirement, "wishes": wishes}
 
 
+def _ipvs(settings: Effective, families: Sequence[Family], _inherit: int | None) -> list[Dataplane]:
+    from kproxy.dataplanes.ipvs.dataplane import IpvsDataplane  # noqa: PLC0415 - only where it is used
+
+    options = ipvs_options(settings)
+    return [IpvsDataplane(family, options) for family in families]
+
+
+def ipvs_options(settings: Effective) -> "IpvsOptions":
+    """Return what mode ipvs is told of the configuration."""
+    from kproxy.dataplanes.ipvs.layout import Options  # noqa: PLC0415 - only where it is used
+
+    section = settings.ipvs
+    return Options(
+        scheduler=section.scheduler or "rr",
+        exclude=tuple(itertools.chain(*by_family(section.exclude_cidrs).values())),
+        strict_arp=section.strict_arp,
+        tcp_timeout=math.ceil(section.tcp_timeout.seconds),
+        tcp_fin_timeout=math.ceil(section.tcp_fin_timeout.seconds),
+        udp_timeout=math.ceil(section.udp_timeout.seconds),
+        masquerade_bit=settings.masquerade_bit,
+    )
+
+
 OPENERS: Final[Mapping[Part, Opener]] = {
     Part.NFTABLES: _nftables,
     Part.IPTABLES: _iptables,
+    Part.IPVS: _ipvs,
     Part.USERSPACE: _userspace,
     Part.LOOPBACK: _loopback,
 }
 MODES: Final[Mapping[Mode, tuple[Part, ...]]] = {
     Mode.NFTABLES: (Part.NFTABLES, Part.LOOPBACK),
     Mode.IPTABLES: (Part.IPTABLES,),
+    Mode.IPVS: (Part.IPVS, Part.LOOPBACK),
     Mode.USERSPACE: (Part.USERSPACE,),
 }
 

@@ -22,6 +22,7 @@ Data: TypeAlias = bytes | None  # None: the element of a set
 
 PROTOCOLS: Final = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 _PROTOCOL_BYTES: Final = {protocol: bytes((number, 0, 0, 0)) for protocol, number in PROTOCOLS.items()}
+_PROTOCOL_OF: Final = {number: protocol for protocol, number in PROTOCOLS.items()}
 _PROTOCOL_TEXT: Final = {number: protocol.lower() for protocol, number in PROTOCOLS.items()}
 _ID: Final = struct.Struct("=I")  # meta priority and numgen leave host byte order in the register
 
@@ -42,6 +43,12 @@ class Codec:
         """Encode a frontend's key: address, protocol, port; a NodePort's without the address."""
         port = _PROTOCOL_BYTES[frontend.protocol] + frontend.port.to_bytes(2, "big") + b"\0\0"
         return port if frontend.kind is FrontendKind.NODE_PORT else self.address(frontend.address) + port
+
+    def place(self, key: Key) -> tuple[Protocol, str, int]:
+        """Decode the key of a frontend that has an address: protocol, address, port."""
+        address = socket.inet_ntop(self._family, key[: self.width])
+        protocol = _PROTOCOL_OF[key[self.width]]
+        return protocol, address, int.from_bytes(key[self.width + 4 : self.width + 6], "big")
 
     def endpoint(self, address: str, port: int) -> bytes:
         """Encode what an endpoint id leads to."""

@@ -2,7 +2,8 @@
 """kube-proxy's leftovers of IPVS mode: virtual servers, the device that carries their addresses, and ipsets.
 
 Only what is recognisably its own: a virtual server on an address of ``kube-ipvs0``, or on a NodePort that one of its sets
-names. Upstream's own clean-up flushes *all* virtual servers of the host and leaves the IPv6 sets; this does neither.
+names. Upstream's own clean-up flushes *all* virtual servers of the host and leaves the IPv6 sets; this does neither. A
+virtual server that kproxy's mode ipvs has taken over stands in its table, and is not kube-proxy's any more.
 """
 
 import errno
@@ -12,11 +13,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from kproxy._core import NetlinkError, NftSocket
+from kproxy.dataplanes.ipvs.layout import SERVERS, TABLE
 from kproxy.dataplanes.upstream.names import DEVICE, NODE_PORT_SETS, SETS
 from kproxy.kernel.command import installed, run
 from kproxy.kernel.ipvs import Ipvs
 from kproxy.kernel.ipvs_values import Operation, ServerKey
-from kproxy.kernel.nfnl import NetlinkRefused
+from kproxy.kernel.nfnl import NUMBERS, NetlinkRefused, refused
+from kproxy.kernel.nft_elements import Codec
 from kproxy.table.addresses import parse_address
 from kproxy.table.terms import Protocol
 
@@ -29,14 +33,36 @@ def parse_members(text: str) -> set[int]:
 
 
 def own_servers(
-    servers: Iterable[ServerKey], addresses: Collection[str], node_ports: Mapping[Protocol, Collection[int]]
+    servers: Iterable[ServerKey],
+    addresses: Collection[str],
+    node_ports: Mapping[Protocol, Collection[int]],
+    taken: Collection[ServerKey] = (),
 ) -> list[ServerKey]:
-    """Return kube-proxy's own. ``addresses``: of its device; ``node_ports``: from its sets. It makes none by mark."""
+    """Return kube-proxy's own. It makes none by mark.
+
+    ``addresses``: of its device; ``node_ports``: from its sets; ``taken``: those that are ours now.
+    """
     return [
         server
         for server in servers
-        if server.protocol and (server.address in addresses or server.port in node_ports.get(server.protocol, ()))
+        if server not in taken
+        and server.protocol
+        and (server.address in addresses or server.port in node_ports.get(server.protocol, ()))
     ]
+
+
+def taken_servers() -> set[ServerKey]:
+    """Return the virtual servers that our mode ipvs has written down as its own. Raises KernelError."""
+    found = set()
+    door = NftSocket()
+    for family, number in NUMBERS.items():
+        try:
+            dumped = door.dump(number, TABLE, SERVERS) if door.has_table(number, TABLE) else []
+        except NetlinkError as error:
+            raise refused(error) from error
+        codec = Codec(family)
+        found |= {ServerKey.at(*codec.place(key)) for key, *_ in dumped}
+    return found
 
 
 def has_device() -> bool:
@@ -69,7 +95,7 @@ def servers(existing_sets: Collection[str]) -> list[ServerKey]:
     for protocol, names in NODE_PORT_SETS.items():
         for name in set(names) & set(existing_sets):
             node_ports.setdefault(protocol, set()).update(parse_members(run(["ipset", "list", name, "-output", "save"])))
-    return own_servers(Ipvs().servers(), device_addresses(), node_ports)
+    return own_servers(Ipvs().servers(), device_addresses(), node_ports, taken_servers())
 
 
 def delete_servers(own: Collection[ServerKey]) -> None:
