@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use relay::table::{Endpoint, Frontend, Method, Protocol, Service};
+use relay::table::{Endpoint, Frontend, Protocol, Service};
 use relay::{Config, Ports, Relay};
 
 fn main() {
@@ -18,16 +18,11 @@ fn main() {
     let endpoint = |address: SocketAddr| Endpoint { key: address.to_string(), address, weight: 1, local: false };
     let service = Service {
         key: "bound".to_owned(),
-        seed: 0,
         frontends: [Protocol::Tcp, Protocol::Udp]
             .map(|protocol| Frontend { name: format!("{protocol:?}"), protocol, address: None, port })
             .to_vec(),
         all: addresses.map(endpoint).collect(),
-        local: Vec::new(),
-        method: Method::RoundRobin,
-        affinity: Duration::ZERO,
-        proxy_protocol: false,
-        keep_source: false,
+        ..Service::default()
     };
     let setting = |name| std::env::var(name).ok().and_then(|value: String| value.parse::<usize>().ok());
     let config = Config {

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use relay::table::{Endpoint, Frontend, Method, Protocol, Service};
+use relay::table::{Endpoint, Frontend, Protocol, Service};
 use relay::{Config, Relay};
 
 const LIMITED: &str = "RELAY_TEST_LIMITED";
@@ -31,14 +31,9 @@ fn limited() {
     let port = relay.ports().all;
     let service = Service {
         key: "shop/web".to_owned(),
-        seed: 0,
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
         all: vec![Endpoint { key: "one".to_owned(), address, weight: 1, local: true }],
-        local: Vec::new(),
-        method: Method::RoundRobin,
-        affinity: Duration::ZERO,
-        proxy_protocol: false,
-        keep_source: false,
+        ..Service::default()
     };
     relay.apply(vec![service], &[]);
     // This client's descriptor, one for the relay to accept with, none to dial with.

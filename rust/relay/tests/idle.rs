@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use relay::table::{Endpoint, Frontend, Method, Protocol, Service};
+use relay::table::{Endpoint, Frontend, Protocol, Service};
 use relay::{Config, Relay};
 
 const CONNECTIONS: usize = 2000;
@@ -22,14 +22,9 @@ fn silent_connections_own_two_descriptors_and_no_pipe() {
     let port = relay.ports().all;
     let service = Service {
         key: "shop/web".to_owned(),
-        seed: 0,
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
         all: vec![Endpoint { key: "one".to_owned(), address, weight: 1, local: true }],
-        local: Vec::new(),
-        method: Method::RoundRobin,
-        affinity: Duration::ZERO,
-        proxy_protocol: false,
-        keep_source: false,
+        ..Service::default()
     };
     relay.apply(vec![service], &[]);
     let before = descriptors();

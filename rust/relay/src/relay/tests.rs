@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Relay;
 use crate::config::Config;
-use crate::table::{Endpoint, Frontend, Method, Protocol, Service};
+use crate::table::{Endpoint, Frontend, Protocol, Service};
 use crate::worker::mailbox::Message;
 
 /// A Service on every address of this host, with one endpoint.
@@ -15,14 +15,9 @@ fn service(port: u16, endpoint: &TcpListener) -> Service {
     let address = endpoint.local_addr().unwrap();
     Service {
         key: "shop/web".to_owned(),
-        seed: 0,
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
         all: vec![Endpoint { key: "one".to_owned(), address, weight: 1, local: true }],
-        local: Vec::new(),
-        method: Method::RoundRobin,
-        affinity: Duration::ZERO,
-        proxy_protocol: false,
-        keep_source: false,
+        ..Service::default()
     }
 }
 

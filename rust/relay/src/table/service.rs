@@ -30,7 +30,7 @@ impl Scope {
 }
 
 /// One Service port in one family.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
     /// The Route's key; names the Service in logs and counters.
     pub key: String,

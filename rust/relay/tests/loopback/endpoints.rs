@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay::table::{Endpoint, Frontend};
 use relay::Timeouts;
 
-use crate::site::{config, endpoint, nobody, refusal, rest, until, with, Site};
+use crate::site::{config, dial, endpoint, nobody, refusal, rest, until, with, Site};
 
 /// An endpoint that says its name.
 fn named(name: &'static str) -> SocketAddr {
@@ -112,4 +113,19 @@ fn a_changed_service_serves_new_clients_anew_and_leaves_the_others_alone() {
     assert_eq!(refusal(site.address()), ErrorKind::ConnectionReset);
     before.write_all(b"still here").unwrap();
     assert_eq!(site.relay.connections(), 1);
+}
+
+#[test]
+fn clients_at_the_local_port_get_local_endpoints_only() {
+    let (all, local) = (named("all"), named("own"));
+    let site = Site::start(config(), &[all]);
+    let port = site.relay.ports().local;
+    site.change(&[all], |service| {
+        service.frontends.push(Frontend { port, ..service.frontends[0].clone() });
+        service.local = vec![Endpoint { address: local, ..service.all[0].clone() }];
+    });
+    for _ in 0..4 {
+        assert_eq!(name_heard(&mut site.dial()), "all");
+        assert_eq!(name_heard(&mut dial((Ipv4Addr::LOCALHOST, port).into())), "own");
+    }
 }

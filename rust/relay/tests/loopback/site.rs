@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use relay::handover::Inherited;
-use relay::table::{Endpoint, Frontend, Method, Protocol, Service};
+use relay::table::{Endpoint, Frontend, Protocol, Service};
 use relay::{Config, Relay, Timeouts};
 
 /// More than anything here takes; a test that waits longer has failed.
@@ -59,14 +59,9 @@ impl Site {
         let endpoint = |&address: &SocketAddr| Endpoint { key: address.to_string(), address, weight: 1, local: true };
         let mut service = Service {
             key: "shop/web".to_owned(),
-            seed: 0,
             frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
             all: endpoints.iter().map(endpoint).collect(),
-            local: Vec::new(),
-            method: Method::RoundRobin,
-            affinity: Duration::ZERO,
-            proxy_protocol: false,
-            keep_source: false,
+            ..Service::default()
         };
         feature(&mut service);
         self.relay.apply(vec![service], &[]);
