@@ -173,14 +173,19 @@ class NodeUnderTest:
             return subprocess.run(["nft", *command.split()], check=True, capture_output=True, text=True).stdout
 
     @contextmanager
-    def dialling(self, number: int = 0, work: Callable[[], None] | None = None) -> Iterator[memoryview]:
+    def dialling(
+        self,
+        number: int = 0,
+        server: Callable[[], None] | None = None,
+        dial: Callable[[Bed, str, memoryview], None] = dial_forever,
+    ) -> Iterator[memoryview]:
         """Dial a Service without pause for a while; yields dials, failures and slow dials so far.
 
-        ``work`` is what the server does instead of resetting every connection.
+        ``server`` is what the server does instead of resetting every connection, ``dial`` what the client does.
         """
         counts = memoryview(mmap.mmap(-1, 3 * 8)).cast("q")
         address = str(SERVICES[number + 1])
-        with serving(self.bed, work), child(self.bed.client, lambda: dial_forever(self.bed, address, counts)):
+        with serving(self.bed, server), child(self.bed.client, lambda: dial(self.bed, address, counts)):
             yield counts
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node whose daemon is given one mode after another, with connections that live through all of it."""
 
+import contextlib
 import json
 import selectors
 import socket
@@ -11,9 +12,11 @@ from typing import Any, Final
 from bench.tables import SERVICES
 from kproxy.daemon.modes import open_dataplanes, opened
 from kproxy.lab.namespaces import inside
+from kproxy.lab.processes import Program
 from kproxy.routing.settings import Settings
 from kproxy.table.terms import Family, Mode
-from tests.bed import PORT
+from tests.bed import PORT, Bed
+from tests.faults.churn import SLOW
 from tests.faults.daemon import NodeUnderTest
 
 CONFIG: Final[dict[str, Any]] = {
@@ -37,6 +40,7 @@ class SwitchingNode(NodeUnderTest):
         super()._prepare(directory)
         self.config = directory / "config"
         self.held: list[socket.socket] = []
+        self.predecessors: list[Program] = []
 
     def want(self, mode: str, **fields: Any) -> None:
         """Ask for a mode."""
@@ -47,6 +51,20 @@ class SwitchingNode(NodeUnderTest):
     def start(self, *flags: str) -> None:
         """Start the daemon with the file."""
         super().start(f"--config={self.config}", *flags)
+
+    def succeed(self, mode: str) -> Program:
+        """Start a second daemon in a mode, wait until it serves in the first one's place, and return the first one."""
+        assert self.daemon is not None
+        first, self.config, self.log = self.daemon, self.config.with_name("next"), self.log.with_name("next.log")
+        self.predecessors.append(first)
+        self.want(mode)
+        self.start()
+        deadline = time.monotonic() + 60
+        while "ready:" not in self.log.read_text():
+            self.daemon.check()
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.05)
+        return first
 
     def wait_mode(self, mode: str, *, alone: bool = False, patience: float = 60.0) -> None:
         """Wait until a mode serves and, where it shall be alone, nothing of another one is left."""
@@ -94,6 +112,10 @@ class SwitchingNode(NodeUnderTest):
         if connection.recv(4) != b"ping":
             raise ConnectionError("the server has closed")
 
+    def exchanging(self) -> contextlib.AbstractContextManager[memoryview]:
+        """Dial and exchange a word without pause for a while; yields exchanges, failures and slow ones so far."""
+        return self.dialling(server=echo_forever, dial=exchange_forever)
+
     def let_go(self) -> None:
         """Close what is held."""
         for connection in self.held:
@@ -103,7 +125,28 @@ class SwitchingNode(NodeUnderTest):
     def close(self) -> None:
         """End everything."""
         self.let_go()
+        for each in self.predecessors:
+            each.kill()
         super().close()
+
+
+def exchange_forever(bed: Bed, address: str, counts: memoryview) -> None:
+    """Dial port 80 of an address until killed, and have a word echoed: a relay takes any dial, wherever it leads.
+
+    Counts exchanges, those that failed, and those that were slow.
+    """
+    with inside(bed.client.namespace):
+        while True:
+            began = time.monotonic()
+            try:
+                with socket.create_connection((address, 80), timeout=5) as connection:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    connection.sendall(b"ping")
+                    counts[1] += connection.recv(4) != b"ping"
+            except OSError:
+                counts[1] += 1
+            counts[2] += time.monotonic() - began > SLOW
+            counts[0] += 1
 
 
 def echo_forever() -> None:

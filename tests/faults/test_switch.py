@@ -11,7 +11,7 @@ import pytest
 
 from kproxy.daemon.modes import MODES
 from kproxy.table.terms import Mode
-from tests.faults.switching import SwitchingNode, echo_forever
+from tests.faults.switching import SwitchingNode
 
 pytestmark = [pytest.mark.packets, pytest.mark.timeout(300)]
 
@@ -47,7 +47,7 @@ def test_every_switch_is_seamless(node: SwitchingNode) -> None:
     node.want(path[0])
     node.start()
     node.wait_ready()
-    with node.dialling(work=echo_forever) as counts:
+    with node.exchanging() as counts:
         for number, mode in enumerate(path[1:]):
             node.hold()
             before = counts[0]
@@ -76,7 +76,7 @@ def test_a_kill_on_the_way_is_made_good(node: SwitchingNode, after: float) -> No
     node.wait_ready()
     node.wait_mode(KINDS[-1], alone=True)
     node.wait_gone(KINDS[0])
-    with node.dialling(work=echo_forever):
+    with node.exchanging():
         node.wait_answer(0)
 
 
@@ -88,5 +88,5 @@ def test_a_mode_that_cannot_serve_here_leaves_the_old_one(node: SwitchingNode) -
     node.want("ipvs", logging={"verbosity": 4})
     node.wait_complaint("nftables stays in force")
     node.wait_mode("nftables", alone=True)
-    with node.dialling(work=echo_forever):
+    with node.exchanging():
         node.wait_answer(0)

@@ -47,6 +47,19 @@ class Program:
             words = self.log.read_text(errors="replace").splitlines()[-8:]
             raise KproxyError(f"{self.name} ended with code {self._process.returncode}:\n  " + "\n  ".join(words))
 
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it has not ended."""
+        return self._process.poll() is None
+
+    def send(self, which: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(which)
+
+    def wait(self, patience: float) -> int:
+        """Wait until it has ended, and return its exit code. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(patience)
+
     def kill(self) -> None:
         """End it at once, as ``kill -9`` does, and wait until it is gone."""
         self._process.kill()

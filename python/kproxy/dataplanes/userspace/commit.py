@@ -39,7 +39,7 @@ class Committer:
     def __init__(
         self, family: Family, nft: Nft, socket: "_core.NftSocket", relay: RelayHandle, routes: PolicyRoutes | None
     ) -> None:
-        self._number = NUMBERS[family]
+        self._family, self._number = family, NUMBERS[family]
         self._nft, self._socket, self._relay, self._routes = nft, socket, relay, routes
         self._later: list[tuple[Target, Batch, Telling]] = []
         self._sent = 0.0
@@ -50,7 +50,7 @@ class Committer:
         before = dict(self._relay.held)
         done: list[Batch] = []
         try:
-            self._relay.tell(transaction.fill)
+            self._relay.tell(transaction.fill, self._family)
             self.structure(transaction.prepare)
             for batch in transaction.batches:
                 self._elements(transaction.target, batch)
@@ -62,7 +62,7 @@ class Committer:
             for batch in reversed(done):
                 self._elements(transaction.target, [one.undone() for one in reversed(batch)])
             if self._relay.is_running:
-                self._relay.undo(transaction.fill, before)
+                self._relay.undo(transaction.fill, before, self._family)
             raise
         self._sent = time.monotonic()
         if transaction.later or transaction.relieve:
@@ -82,7 +82,7 @@ class Committer:
             time.sleep(rest)
         for target, batch, telling in waited:
             self._elements(target, batch)
-            self._relay.tell(telling)
+            self._relay.tell(telling, self._family)
 
     def forget(self) -> None:
         """Drop what waits: the table has been read anew, and the relay is compared with it."""

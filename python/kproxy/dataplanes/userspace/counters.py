@@ -8,7 +8,6 @@ from kproxy.dataplanes.userspace.elements import served_frontends
 from kproxy.dataplanes.userspace.layout import Options, Reason
 from kproxy.dataplanes.userspace.relay import RelayHandle
 from kproxy.table.route import Route, RouteKey
-from kproxy.table.terms import Family
 
 _NOTHING = Traffic(bytes=0)
 
@@ -31,9 +30,3 @@ def read_counters(routes: Iterable[Route], relay: RelayHandle, refusals: Mapping
         told_endpoints,
         {str(reason): refusals.get(reason.code, 0) for reason in Reason} if refusals else {},
     )
-
-
-def active(relay: RelayHandle, family: Family) -> int:
-    """Return how many connections of a family the relay carries now."""
-    _, _, endpoints = relay.counts()
-    return sum(row[3] for row in endpoints if row[0].endswith(f"/{family}"))

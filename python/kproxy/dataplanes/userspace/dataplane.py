@@ -10,7 +10,7 @@ from kproxy.dataplanes.userspace import layout
 from kproxy.dataplanes.userspace.commit import BatchRefused, Committer
 from kproxy.dataplanes.userspace.committed import Committed
 from kproxy.dataplanes.userspace.compile import compile_changes
-from kproxy.dataplanes.userspace.counters import active, read_counters
+from kproxy.dataplanes.userspace.counters import read_counters
 from kproxy.dataplanes.userspace.elements import schemas
 from kproxy.dataplanes.userspace.layout import Options
 from kproxy.dataplanes.userspace.probe import probe
@@ -109,6 +109,7 @@ class UserspaceDataplane:
         """Send what waited for packets in flight. Raises KernelError."""
         try:
             self._committer.settle()
+            self.relay.follow_up()
         except BatchRefused:
             self._is_stale = True
             raise
@@ -137,7 +138,7 @@ class UserspaceDataplane:
     def retire(self) -> bool:
         """Take no new connections; those there are keep the rules that lead them to the relay. Raises KernelError.
 
-        True once the relay has none of this family left, or when they have had their time.
+        True once the relay has none left, or when they have had their time.
         """
         self._committer.forget()
         now = time.monotonic()
@@ -145,7 +146,7 @@ class UserspaceDataplane:
             if self._reader.exists():
                 self._nft.apply(f"flush chain {self._target.table} {layout.ENTRANCE}\n")
             self._retires_until = now + self.options.retirement
-        return active(self.relay, self.family) == 0 or now >= self._retires_until
+        return self.relay.connections() == 0 or now >= self._retires_until
 
     def remove(self) -> None:
         """Delete our table, our policy route and our Services. Raises KernelError."""
@@ -156,7 +157,7 @@ class UserspaceDataplane:
             self._routes.remove()
         if self.relay.is_running:
             own = frozenset(key for key in self.relay.held if key.endswith(f"/{self.family}"))
-            self.relay.tell(Telling(removes=own))
+            self.relay.tell(Telling(removes=own), self.family)
         self._committed = Committed()
         self._retires_until = None
 

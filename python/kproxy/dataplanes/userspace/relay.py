@@ -6,6 +6,8 @@ beside it: a new process begins with none, whatever the kernel's rules say.
 """
 
 import logging
+import threading
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -17,8 +19,10 @@ from kproxy.dataplanes.userspace.report import Reporter
 from kproxy.dataplanes.userspace.services import Service
 from kproxy.dataplanes.userspace.transaction import Telling
 from kproxy.table.errors import KernelError, PermissionDenied
+from kproxy.table.terms import Family
 
 log: Final = logging.getLogger(__name__)
+PATIENCE: Final = 5.0  # seconds that one family waits for the other before a relay that relieves another one starts
 
 
 class RelayHandle:
@@ -31,6 +35,9 @@ class RelayHandle:
         self._held: dict[str, Service] = {}
         self._users = 0
         self._reporter = Reporter()
+        self._told: set[Family] = set()
+        self._waits_until = 0.0
+        self._turn = threading.RLock()  # the dataplanes of both families are at work at once
 
     @property
     def held(self) -> Mapping[str, Service]:
@@ -54,34 +61,65 @@ class RelayHandle:
 
     def start(self) -> "_core.Relay":
         """Start it, if it does not run. Raises KernelError when it cannot, or when it has died."""
-        if self._relay is None:
-            options = self.options
-            try:
-                self._relay = _core.Relay(
-                    options.ports, mark=options.own, workers=options.workers, wishes=options.wishes, inherit=self._inherit
-                )
-            except _core.RelayError as error:
-                raise _refused(error, options) from error
-            self._inherit = None
+        with self._turn:
+            if self._relay is None:
+                self._relay = self._started()
         if fault := self._relay.fault():
             raise KernelError(f"the relay has died: {fault}")
         return self._relay
 
-    def tell(self, telling: Telling) -> None:
-        """Change Services, all at once. Raises KernelError."""
-        if not telling and self._relay is not None:
-            return
-        relay = self.start()
-        removes = [key for key in telling.removes if key in self._held]
-        relay.apply(list(telling.upserts.values()), removes)
-        self._held |= telling.upserts
-        for key in removes:
-            del self._held[key]
+    def _started(self) -> "_core.Relay":
+        options = self.options
+        try:
+            relay = _core.Relay(
+                options.ports, mark=options.own, workers=options.workers, wishes=options.wishes, inherit=self._inherit
+            )
+        except _core.RelayError as error:
+            raise _refused(error, options) from error
+        self._inherit = None
+        return relay
 
-    def undo(self, telling: Telling, before: Mapping[str, Service]) -> None:
+    def tell(self, telling: Telling, teller: Family) -> None:
+        """Change Services, all at once. Raises KernelError.
+
+        A relay that relieves another one accepts clients of both families from its start on, so it starts once it was told
+        of both, or has waited for long; the other one serves until then.
+        """
+        with self._turn:
+            if not self._told:
+                self._waits_until = time.monotonic() + PATIENCE
+            self._told.add(teller)
+            if self._relay is None and not self._is_due:
+                self._note(telling)
+                return
+            if not telling and self._relay is not None:
+                return
+            first, relay = self._relay is None, self.start()
+            if first and self._held:
+                relay.apply(list({**self._held, **telling.upserts}.values()), [])
+            else:
+                relay.apply(list(telling.upserts.values()), [key for key in telling.removes if key in self._held])
+            self._note(telling)
+
+    @property
+    def _is_due(self) -> bool:
+        return self._inherit is None or len(self._told) >= self._users or time.monotonic() >= self._waits_until
+
+    def _note(self, telling: Telling) -> None:
+        self._held |= telling.upserts
+        for key in telling.removes:
+            self._held.pop(key, None)
+
+    def follow_up(self) -> None:
+        """Start, if somebody has waited long enough for the other family. Raises KernelError."""
+        with self._turn:
+            if self._relay is None and self._told and self._is_due:
+                self.start().apply(list(self._held.values()), [])
+
+    def undo(self, telling: Telling, before: Mapping[str, Service], teller: Family) -> None:
         """Take back what was told. ``before`` are the Services held by then."""
         upserts = {key: before[key] for key in telling.upserts if key in before}
-        self.tell(Telling(upserts, frozenset(telling.upserts.keys() - before.keys())))
+        self.tell(Telling(upserts, frozenset(telling.upserts.keys() - before.keys())), teller)
 
     def counts(self) -> "tuple[list[_core._RelayWhole], list[_core._RelayCount], list[_core._RelayCount]]":
         """Return what it counted: of Services, of frontends, of endpoints."""
@@ -117,6 +155,7 @@ class RelayHandle:
         if self._relay:
             self._relay.stop()
         self._relay, self._held = None, {}
+        self._told = set()
 
 
 def _refused(error: "_core.RelayError", options: Options) -> KernelError:
