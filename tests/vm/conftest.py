@@ -10,12 +10,13 @@ from kproxy.table.errors import KernelError
 from tests.vm.way import Way
 
 
-def pytest_collection_finish() -> None:
-    """End at once where there is no IPVS: nothing here may be skipped and called done."""
+@pytest.fixture(scope="session", autouse=True)
+def _kernel_with_ipvs() -> None:
+    """Fail where there is no IPVS: nothing here may be skipped and called done."""
     try:
         Ipvs()
     except KernelError as error:
-        pytest.exit(f"{error}; tests/vm run by: scripts/vm pytest tests/vm", returncode=1)
+        pytest.fail(f"{error}; these tests are run by: scripts/vm pytest tests/vm", pytrace=False)
 
 
 @pytest.fixture(scope="module")
