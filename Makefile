@@ -7,7 +7,7 @@ TIMED := scripts/timed
 MODE ?= model
 CASES ?= tests/conformance/cases/traffic.yaml
 
-.PHONY: help demo test test-packets test-vm check conformance bench wheel setup setup-packets rust fuzz lint types layers unit api format
+.PHONY: help demo test test-packets test-vm check conformance bench bench-vm wheel setup setup-packets rust fuzz lint types layers unit api format
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,10 @@ conformance: setup ## CASES=FILE MODE=model|nftables|iptables: any file of unit 
 bench: ## the benchmark suite; ONLY=WORD picks
 	@scripts/setup bench
 	@$(PYTEST) bench -q --benchmark-only $(if $(ONLY),-k "$(ONLY)") -s --timeout 1800
+
+bench-vm: setup ## the benches of mode ipvs, in an emulated machine: ratios only
+	@scripts/setup vm
+	@KPROXY_VM_SECONDS=1800 scripts/vm $(PYTEST) bench/test_ipvs.py -q --benchmark-only -s --timeout 1800
 
 wheel: setup ## one abi3 wheel for Python 3.11 and newer, in dist/
 	$(VENV)/maturin build --release --strip --out dist
