@@ -7,7 +7,6 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Final
 
 import pytest
@@ -106,8 +105,7 @@ def test_traffic(benchmark: BenchmarkFixture, lineup: Lineup, bars: Bars, figure
         time.sleep(0.2)
         return load.web(lineup.bed, address, connections=64, close=True)
 
-    direct = lineup.targets(partial(load.web, connections=64, close=True), ["direct"])
-    targets = {**direct, "at rest": Target(lambda: under("rest")), "changing": Target(lambda: under("churn 100"))}
+    targets = {"at rest": Target(lambda: under("rest")), "changing": Target(lambda: under("churn 100"))}
     outcome = benchmark.pedantic(alternate, args=(targets,), rounds=1)
     lineup.ours.order("rest")
     title = f"new connections while Services change, {lineup.name}"

@@ -16,7 +16,7 @@ from bench.relay.rounds import alternate
 def test_connections(benchmark: BenchmarkFixture, lineup: Lineup, bars: Bars, figure: Callable[[str], None]) -> None:
     """More connections a second than the peers, at a smaller cost and no longer tail."""
     sample = partial(load.web, connections=64, close=True)
-    outcome = benchmark.pedantic(alternate, args=(lineup.targets(sample),), rounds=1)
+    outcome = benchmark.pedantic(alternate, args=(lineup.targets(sample, "HAProxy splice"),), rounds=1)
     title = f"new connections, {lineup.name}"
     for line in lines(title, outcome):
         figure(line)

@@ -2,7 +2,6 @@
 """What a relay adds to a message's way: 10,000 a second over one connection, every one answered."""
 
 from collections.abc import Callable
-from typing import Final
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -12,12 +11,10 @@ from bench.relay.lineup import Lineup
 from bench.relay.report import lines
 from bench.relay.rounds import alternate
 
-_COMPARED: Final = ("direct", "kernel DNAT", "HAProxy", "nginx", "ours")
-
 
 def test_latency(benchmark: BenchmarkFixture, lineup: Lineup, bars: Bars, figure: Callable[[str], None]) -> None:
     """The median message is held up less than by HAProxy."""
-    outcome = benchmark.pedantic(alternate, args=(lineup.targets(load.messages, _COMPARED),), rounds=1)
+    outcome = benchmark.pedantic(alternate, args=(lineup.targets(load.messages, "HAProxy splice", "nginx"),), rounds=1)
     title = f"messages, {lineup.name}"
     for line in lines(title, outcome):
         figure(line)

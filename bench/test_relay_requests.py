@@ -14,7 +14,7 @@ from bench.relay.rounds import Outcome, alternate
 
 
 def _kept(benchmark: BenchmarkFixture, lineup: Lineup, connections: int) -> Outcome:
-    targets = lineup.targets(partial(load.web, connections=connections))
+    targets = lineup.targets(partial(load.web, connections=connections), "HAProxy splice")
     outcome: Outcome = benchmark.pedantic(alternate, args=(targets,), rounds=1)
     return outcome
 

@@ -14,7 +14,7 @@ from bench.relay.rounds import alternate
 
 def test_datagrams(benchmark: BenchmarkFixture, lineup: Lineup, bars: Bars, figure: Callable[[str], None]) -> None:
     """More round trips than nginx, at about half its cost."""
-    targets = lineup.targets(load.datagrams, ["direct", "kernel DNAT", "nginx", "ours"])  # HAProxy carries none
+    targets = lineup.targets(load.datagrams, "HAProxy", "HAProxy splice")  # which carry none
     outcome = benchmark.pedantic(alternate, args=(targets,), rounds=1)
     title = f"datagrams 16 x 16, {lineup.name}"
     for line in lines(title, outcome):

@@ -44,9 +44,9 @@ class Lineup:
         """How this line-up is called in figures."""
         return "deployed" if self.deployed else "bound"
 
-    def targets(self, sample: Callable[[Bed, str], Load], names: Sequence[str] | None = None) -> dict[str, Target]:
-        """Return one load as targets: all relays and the direct path, or those named."""
-        return {name: self._target(sample, name) for name in self.addresses if names is None or name in names}
+    def targets(self, sample: Callable[[Bed, str], Load], *without: str) -> dict[str, Target]:
+        """Return one load as targets: the direct path, kernel DNAT where it is set up, and all relays but those named."""
+        return {name: self._target(sample, name) for name in self.addresses if name not in without}
 
     def _target(self, sample: Callable[[Bed, str], Load], name: str) -> Target:
         address = self.addresses[name]

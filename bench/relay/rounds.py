@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from bench.relay import cpu
 
-ROUNDS: Final = int(os.environ.get("RELAY_ROUNDS", "7"))
+ROUNDS: Final = int(os.environ.get("RELAY_ROUNDS", "5"))
 SECONDS: Final = float(os.environ.get("RELAY_SECONDS", "1"))
 _FOREIGN: Final = 0.12  # of one processor: more than this, used by others, spoils a sample
 _TRIES: Final = 3
