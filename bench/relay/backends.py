@@ -35,7 +35,7 @@ def backends(bed: Bed, folder: Path) -> Iterator[None]:
         WEB: ["nginx", "-p", str(folder), "-c", str(configuration)],
         BULK: ["iperf3", "--server", "--port", str(BULK.port)],
         MESSAGES: ["sockperf", "server", "--tcp", "--ip", "0.0.0.0", "--port", str(MESSAGES.port)],
-        DATAGRAMS: [str(ECHO), "echo", f"0.0.0.0:{DATAGRAMS.port}"],
+        DATAGRAMS: [str(ECHO), "echo", *DATAGRAMS.endpoints()],
         IDLE: [sys.executable, "-m", "bench.relay.holder", "accept", str(IDLE.port)],
     }
     with contextlib.ExitStack() as stack:

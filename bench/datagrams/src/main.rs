@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Datagrams kept in flight, and their echo: the load of the UDP benches.
 //!
-//! `datagrams echo ADDRESS:PORT` sends back whatever comes. `datagrams load ADDRESS:PORT FLOWS IN_FLIGHT SIZE SECONDS` keeps
+//! `datagrams echo ADDRESS:PORT...` sends back whatever comes, from the address it was sent to. `datagrams load ADDRESS:PORT FLOWS IN_FLIGHT SIZE SECONDS` keeps
 //! that many datagrams under way on every flow (an answer that comes is followed by the next question) and prints the
 //! round trips, the datagrams given up for lost, and the seconds it took.
 
@@ -60,12 +60,23 @@ fn flow(server: SocketAddr, in_flight: u64, size: usize, end: Instant) -> io::Re
     Ok((trips, lost))
 }
 
+fn echo_at(addresses: &[&str]) -> io::Result<()> {
+    let parsed: Result<Vec<SocketAddr>, _> = addresses.iter().map(|address| address.parse()).collect();
+    let threads: Vec<_> =
+        parsed.map_err(io::Error::other)?.into_iter().map(|address| thread::spawn(move || echo(address))).collect();
+    threads.into_iter().try_for_each(joined)
+}
+
+fn joined<T>(thread: thread::JoinHandle<io::Result<T>>) -> io::Result<T> {
+    thread.join().map_err(|_| io::Error::other("a thread panicked"))?
+}
+
 fn load(server: SocketAddr, flows: usize, in_flight: u64, size: usize, length: Duration) -> io::Result<()> {
     let began = Instant::now();
     let threads: Vec<_> = (0..flows).map(|_| thread::spawn(move || flow(server, in_flight, size, began + length))).collect();
     let (mut trips, mut lost) = (0, 0);
     for thread in threads {
-        let (its, gone) = thread.join().map_err(|_| io::Error::other("a flow's thread panicked"))??;
+        let (its, gone) = joined(thread)?;
         trips += its;
         lost += gone;
     }
@@ -76,7 +87,7 @@ fn load(server: SocketAddr, flows: usize, in_flight: u64, size: usize, length: D
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let done = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["echo", address] => address.parse().map_err(io::Error::other).and_then(echo),
+        ["echo", ref addresses @ ..] => echo_at(addresses),
         ["load", address, flows, in_flight, size, seconds] => {
             let parsed = || -> Option<_> {
                 let length = Duration::from_secs_f64(seconds.parse().ok()?);
@@ -87,7 +98,7 @@ fn main() -> ExitCode {
                 None => Err(io::Error::other("load wants ADDRESS:PORT FLOWS IN_FLIGHT SIZE SECONDS")),
             }
         }
-        _ => Err(io::Error::other("say `echo ADDRESS:PORT` or `load ADDRESS:PORT FLOWS IN_FLIGHT SIZE SECONDS`")),
+        _ => Err(io::Error::other("say `echo ADDRESS:PORT...` or `load ADDRESS:PORT FLOWS IN_FLIGHT SIZE SECONDS`")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
