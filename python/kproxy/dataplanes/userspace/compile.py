@@ -13,7 +13,7 @@ from kproxy.dataplanes.userspace.committed import Committed, Outcome
 from kproxy.dataplanes.userspace.elements import SHARED, ElementKey, elements_of, node_elements
 from kproxy.dataplanes.userspace.judging import Facts
 from kproxy.dataplanes.userspace.layout import WORDS, Options
-from kproxy.dataplanes.userspace.services import Service, limit_of, meanwhile, service_of
+from kproxy.dataplanes.userspace.services import Claim, Service, claims_of, limit_of, meanwhile, service_of
 from kproxy.dataplanes.userspace.structure import Structure
 from kproxy.dataplanes.userspace.transaction import ADD, DELETE, Batch, Operation, RelayTransaction, Target, Telling
 from kproxy.kernel.nft_elements import Codec, read_number
@@ -163,37 +163,28 @@ class _Compilation:
 
     def _telling(self) -> tuple[Telling, Telling]:
         """Work out what the relay is told before and after the kernel."""
-        claimed = frozenset(
-            (address, port, service.protocol)
-            for service in self.services.values()
-            if service is not None
-            for _, address, port in service.frontends
-        )
+        now = [service for service in self.services.values() if service is not None]
+        then = [self.held[key] for key in self.services if key in self.held]
+        claimed = frozenset[Claim]().union(*map(claims_of, now))
+        lost = frozenset[Claim]().union(*map(claims_of, then))
         first: dict[str, Service] = {}
         last: dict[str, Service] = {}
-        removes = set()
-        for key, new in self.services.items():
-            old = self.held.get(key)
-            if new is None:
-                if old is not None:
-                    removes.add(key)
-                continue
-            between = meanwhile(old, new, claimed)
-            if between is not None and between != old:
-                first[key] = between
+        for new in now:
+            old = self.held.get(new.key)
+            between = meanwhile(old, new, claimed, lost)
+            if between != old:
+                first[new.key] = between
             if between != new:
-                last[key] = new
-        losers = {
-            key: old
-            for key in removes
-            if (old := self.held.get(key)) and any((one[1], one[2], old.protocol) in claimed for one in old.frontends)
-        }
-        # a frontend that has moved to another Service leaves its old one at once: no two may claim it
-        first.update((key, _without(old, claimed)) for key, old in losers.items())
+                last[new.key] = new
+        removes = {key for key, new in self.services.items() if new is None and key in self.held}
+        for key in removes:
+            # a frontend that has moved to another Service leaves its old one at once: no two may claim it
+            if not claims_of(self.held[key]).isdisjoint(claimed):
+                first[key] = _without(self.held[key], claimed)
         return Telling(first), Telling(last, frozenset(removes))
 
 
-def _without(service: Service, claimed: frozenset[tuple[str, int, str]]) -> Service:
+def _without(service: Service, claimed: frozenset[Claim]) -> Service:
     left = tuple(one for one in service.frontends if (one[1], one[2], service.protocol) not in claimed)
     return service._replace(frontends=left)
 

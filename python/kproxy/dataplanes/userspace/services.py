@@ -73,17 +73,28 @@ def limit_of(route: Route) -> str | None:
     return None
 
 
-def meanwhile(old: Service | None, new: Service | None, claimed: frozenset[tuple[str, int, str]]) -> Service | None:
+Claim: TypeAlias = tuple[str, int, str]
+
+
+def claims_of(service: Service) -> frozenset[Claim]:
+    """Return what only one Service can have: address, port, protocol."""
+    return frozenset((address, port, service.protocol) for _, address, port in service.frontends)
+
+
+def meanwhile(old: Service | None, new: Service, claimed: frozenset[Claim], lost: frozenset[Claim]) -> Service:
     """Return what serves while packets still in flight may have been judged by the old rules.
 
     That is the new Service with what the old one had and it lacks: frontends that no other Service claims now, and a set of
-    endpoints that no verdict uses any more.
+    endpoints that no verdict uses any more. Where a frontend comes from another Service (``lost`` are the claims of all that
+    change), its clients may have been sent to either set, so that one stands in for the other.
     """
-    if old is None or new is None:
-        return new or old
-    known = {(address, port) for _, address, port in new.frontends}
-    left = tuple(
-        one for one in old.frontends if (one[1], one[2]) not in known and (one[1], one[2], old.protocol) not in claimed
-    )
-    kept = {name: getattr(new, name) or getattr(old, name) for name in ("all", "local")}
-    return new._replace(frontends=(*new.frontends, *left), **kept)
+    taken_over = not claims_of(new).isdisjoint(lost - claims_of(old) if old else lost)
+    everybody = new.all or (old.all if old else ()) or (new.local if taken_over else ())
+    local = new.local or (old.local if old else ()) or (new.all if taken_over else ())
+    left: tuple[Frontend, ...] = ()
+    if old is not None:
+        known = {(address, port) for _, address, port in new.frontends}
+        left = tuple(
+            one for one in old.frontends if (one[1], one[2]) not in known and (one[1], one[2], old.protocol) not in claimed
+        )
+    return new._replace(frontends=(*new.frontends, *left), all=everybody, local=local)
