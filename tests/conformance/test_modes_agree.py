@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from kproxy.daemon.modes import MODES
-from kproxy.dataplanes.iptables.probe import CHOICE
+from kproxy.dataplanes.iptables.kind import CHOICE
 from kproxy.table.interpret import Interpreter
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Mode

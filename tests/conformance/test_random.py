@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from kproxy.dataplanes.contract import Applied, Committed, Dataplane
-from kproxy.dataplanes.iptables.probe import CHOICE
+from kproxy.dataplanes.iptables.kind import CHOICE
 from kproxy.objects.decode import key_of, kind_of
 from kproxy.objects.events import Delete, Event, Upsert
 from kproxy.routing.router import Router

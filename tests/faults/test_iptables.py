@@ -14,7 +14,7 @@ import pytest
 from bench.tables import SERVICES
 from kproxy.dataplanes.contract import Difference
 from kproxy.dataplanes.iptables.dataplane import IptablesDataplane
-from kproxy.dataplanes.iptables.probe import CHOICE
+from kproxy.dataplanes.iptables.kind import CHOICE
 from kproxy.kernel.xtables import Kind
 from kproxy.lab.namespaces import inside
 from kproxy.lab.processes import Program

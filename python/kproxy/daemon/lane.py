@@ -22,6 +22,7 @@ from kproxy.table.clock import Clock
 from kproxy.table.errors import KernelError
 from kproxy.table.route import RouteKey
 from kproxy.table.routing_table import Changes, RoutingTable, Times
+from kproxy.table.terms import Mode
 
 log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -242,7 +243,7 @@ class Lane:
             held=frozenset(self.refusals.keys() - keys),
             stubborn=self._failures >= STUBBORN,
         )
-        if full or len(keys) > INLINE:
+        if full or len(keys) > INLINE or self.dataplane.mode is Mode.IPTABLES:  # which starts a process for each change
             done = await in_thread(self._carry, job)
         else:
             done = self._carry(job)

@@ -9,7 +9,7 @@ from typing import Final
 from kproxy._core import NftSocket
 from kproxy.daemon import modes
 from kproxy.dataplanes.contract import Applied, Dataplane
-from kproxy.dataplanes.iptables.probe import kind_here
+from kproxy.dataplanes.iptables.kind import kind_here
 from kproxy.kernel.xtables import Kind, Xtables
 from kproxy.routing.diff import changes_from_nothing
 from kproxy.routing.settings import Settings

@@ -3,8 +3,10 @@
 
 - ``layout``: names and options; ``rules``: a rule as text, and what it counts
 - ``tree``: where in the chains an address or port stands; ``spaces``: the trees there are, and what their chains hold
-- ``clients``, ``shares``, ``balance``, ``translate``, ``refuse``: the rules of a route; ``skeleton``: those of nobody
+- ``clients``, ``meeting``, ``shares``, ``balance``, ``affinity``, ``translate``, ``refuse``: the rules of a route
+- ``skeleton``, ``jumps``: the rules that are nobody's
 - ``state``: everything that shall be in force, as chains; ``compile``, ``transaction``: the way from one to the next
-- ``commit``, ``affinity_sets``, ``readback``, ``verify``, ``counters``, ``watch``, ``probe``: speak to the kernel
+- ``kind``, ``probe``, ``doors``, ``readback``, ``commit``, ``takeout``, ``localnet``: speak to the kernel
+- ``verify``, ``counters``: compare, and count
 - ``dataplane``: the contract, put together from these
 """

@@ -14,9 +14,10 @@ from kproxy.dataplanes.iptables.committed import Committed, Found
 from kproxy.dataplanes.iptables.compile import compile_changes
 from kproxy.dataplanes.iptables.counters import Totals, carry
 from kproxy.dataplanes.iptables.doors import Door, door_of
+from kproxy.dataplanes.iptables.kind import kind_here
 from kproxy.dataplanes.iptables.layout import Options
 from kproxy.dataplanes.iptables.localnet import Localnet
-from kproxy.dataplanes.iptables.probe import kind_here, probe
+from kproxy.dataplanes.iptables.probe import probe
 from kproxy.dataplanes.iptables.readback import read_back
 from kproxy.dataplanes.iptables.transaction import IptablesTransaction
 from kproxy.dataplanes.iptables.verify import differences

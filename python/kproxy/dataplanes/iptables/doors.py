@@ -17,7 +17,6 @@ from kproxy.kernel.nfnl import NUMBERS, refused
 from kproxy.kernel.nft_watch import Watch
 from kproxy.kernel.xtables import Kind, Xtables
 from kproxy.kernel.xtables_legacy import LegacyTables
-from kproxy.table.terms import Family
 
 FEW: Final = 64  # chains that are read one by one
 SHARE: Final = 0.005  # of all time goes into looking at legacy tables
@@ -48,7 +47,7 @@ class Door(Protocol):
 
 def door_of(xtables: Xtables) -> Door:
     """Return the door of a kind of iptables."""
-    return _Nft(xtables) if xtables.kind is Kind.NFT else _Legacy(xtables.family, xtables)
+    return _Nft(xtables) if xtables.kind is Kind.NFT else _Legacy(xtables)
 
 
 class _Nft:
@@ -108,9 +107,9 @@ class _Nft:
 class _Legacy:
     """Looks at whole tables."""
 
-    def __init__(self, family: Family, xtables: Xtables) -> None:
+    def __init__(self, xtables: Xtables) -> None:
         self._xtables = xtables
-        self._tables = LegacyTables(family)
+        self._tables = LegacyTables(xtables.family)
         self._outlines: dict[str, bytes] = {}
         self._fingerprints: dict[str, int] = {}
         self._next = 0.0
