@@ -39,6 +39,7 @@ class LegacyTables:
     def __init__(self, family: Family) -> None:
         self._level, self._is_ipv6 = _LEVELS[family], family is Family.IPV6
         self._socket = socket.socket(_DOMAINS[family], socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self._buffer = bytearray(_INFO.size)
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -46,20 +47,24 @@ class LegacyTables:
 
     def outline(self, table: str) -> bytes:
         """Return what changes when rules come or go: costs a microsecond. Raises KernelError."""
-        return self._get(_GET_INFO, _INFO.pack(table.encode(), *[0] * 13), table)
+        return bytes(self._get(_GET_INFO, table, _INFO.size))
 
     def entries(self, table: str) -> Entries:
         """Return the whole table. Raises KernelError."""
         size = _INFO.unpack(self.outline(table))[13]
-        header = struct.pack("32sI4x", table.encode(), size)
-        buffer = self._get(_GET_ENTRIES, header + bytes(size), table)
-        fingerprint, chains = xtables_entries(buffer[_HEADER:], self._is_ipv6)
+        fingerprint, chains = xtables_entries(
+            self._get(_GET_ENTRIES, table, _HEADER + size)[_HEADER:].tobytes(), self._is_ipv6
+        )
         return Entries(fingerprint, dict(chains))
 
-    def _get(self, option: int, request: bytes, table: str) -> bytes:
-        buffer = ctypes.create_string_buffer(request, len(request))
-        length = ctypes.c_uint32(len(request))
-        if _LIBC.getsockopt(self._socket.fileno(), self._level, option, buffer, ctypes.byref(length)):
+    def _get(self, option: int, table: str, size: int) -> memoryview:
+        """Ask for a table; the answer stands in a buffer that the next question overwrites."""
+        if len(self._buffer) < size:
+            self._buffer = bytearray(size)
+        struct.pack_into("32sI", self._buffer, 0, table.encode(), size - _HEADER)
+        place = (ctypes.c_char * size).from_buffer(self._buffer)
+        length = ctypes.c_uint32(size)
+        if _LIBC.getsockopt(self._socket.fileno(), self._level, option, place, ctypes.byref(length)):
             words = os.strerror(ctypes.get_errno())
             raise KernelError(f"table {table} of legacy iptables cannot be read: {words}")
-        return buffer.raw
+        return memoryview(self._buffer)[:size]
