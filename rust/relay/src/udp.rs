@@ -4,7 +4,7 @@
 //! - `flow`: what is known of one client's datagrams to one address; `flows`: all of them
 //! - `control`: what the kernel tells beside a datagram
 //! - `runs`: which datagrams leave together; `transmit`: they do
-//! - `replies`: from where answers leave; `unreachable`: how a client learns that none will come
+//! - `replies`: from where answers leave; `raw`, `packet`: what no such socket can send
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::IpAddr;
@@ -24,16 +24,18 @@ use crate::worker::timers::{ticks, Tick};
 pub mod control;
 mod flow;
 mod flows;
+mod packet;
+mod raw;
 mod replies;
 pub mod runs;
 mod transmit;
-mod unreachable;
 
 use flow::{Key, Question};
 use flows::Flows;
+use packet::Why;
+use raw::Messenger;
 use replies::Replies;
-use transmit::{transmit, Letter};
-use unreachable::{Messenger, Why};
+use transmit::{each, transmit, Letter};
 
 /// Batches one socket may take before the others have their turn.
 const ROUNDS: usize = 4;
@@ -198,7 +200,13 @@ impl Udp {
         let which: Vec<usize> = (0..count).collect();
         let sent = if context.shared.config.transparent {
             let letter = Letter { to: Some(Raw::plain(client)), from: None };
-            self.replies.of(dialled).and_then(|socket| transmit(socket, &self.batch, &which, letter, &mut flow.segmenting))
+            match self.replies.of(dialled) {
+                Ok(socket) => transmit(socket, &self.batch, &which, letter, &mut flow.segmenting),
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    each(&self.batch, &which, |datagram| self.messenger.answer(client, dialled, datagram))
+                }
+                Err(error) => Err(error),
+            }
         } else {
             let Some(bound) = self.sockets.iter().find(|bound| bound.scope == scope) else { return };
             let from = match dialled.ip() {

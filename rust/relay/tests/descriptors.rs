@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -50,10 +50,40 @@ fn limited() {
     }
 
     held.clear();
+    datagrams(&relay, &mut held);
+    held.clear();
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     client.write_all(b"hello").unwrap();
     let (mut endpoint, _) = listener.accept().unwrap();
     let mut heard = [0; 5];
     endpoint.read_exact(&mut heard).unwrap();
     assert_eq!(&heard, b"hello");
+}
+
+/// A client's first datagram takes a descriptor: where there is none, that of another client's flow.
+fn datagrams(relay: &Relay, held: &mut Vec<File>) {
+    let endpoint = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = relay.ports().all;
+    let service = Service {
+        key: "shop/dns".to_owned(),
+        frontends: vec![Frontend { name: "dns".to_owned(), protocol: Protocol::Udp, address: None, port }],
+        all: vec![Endpoint { key: "one".to_owned(), address: endpoint.local_addr().unwrap(), weight: 1, local: true }],
+        ..Service::default()
+    };
+    relay.apply(vec![service], &[]);
+    let clients: Vec<UdpSocket> = (0..3).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+    for socket in clients.iter().chain([&endpoint]) {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    }
+    for (number, client) in clients.iter().enumerate() {
+        client.connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        client.send(b"hello").unwrap();
+        let (_, flow) = endpoint.recv_from(&mut [0; 8]).unwrap();
+        endpoint.send_to(b"hello", flow).unwrap();
+        assert_eq!(client.recv(&mut [0; 8]).unwrap(), 5, "client {number}");
+        held.extend(std::iter::repeat_with(|| File::open("/dev/null")).map_while(Result::ok));
+    }
+    let active: u64 =
+        relay.stats().endpoints.iter().filter(|count| count.service == "shop/dns").map(|count| count.active).sum();
+    assert_eq!(active, 1);
 }

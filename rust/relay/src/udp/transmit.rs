@@ -61,16 +61,22 @@ fn sent(messages: &[Outgoing<'_>]) -> u64 {
 
 /// Send each datagram by itself.
 fn one_by_one(socket: impl AsFd + Copy, batch: &Batch, which: &[usize], letter: Letter) -> io::Result<u64> {
+    each(batch, which, |datagram| {
+        let parts = [IoSlice::new(datagram)];
+        udp::send(socket, &[Outgoing { to: letter.to, from: letter.from, parts: &parts, segment: 0 }]).map(drop)
+    })
+}
+
+/// Have each datagram sent in a way of the caller's. Returns the bytes that left.
+pub fn each(batch: &Batch, which: &[usize], mut send: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
     let mut bytes = 0;
     for &index in which {
-        let payload = batch.payload(index);
-        let size = control::understand(batch.control(index)).segment.map_or(payload.len(), usize::from);
-        let mut rest = payload;
+        let mut rest = batch.payload(index);
+        let size = control::understand(batch.control(index)).segment.map_or(rest.len(), usize::from);
         loop {
             let (datagram, after) = rest.split_at(size.min(rest.len()));
-            let parts = [IoSlice::new(datagram)];
-            match udp::send(socket, &[Outgoing { to: letter.to, from: letter.from, parts: &parts, segment: 0 }]) {
-                Ok(_) => bytes += datagram.len() as u64,
+            match send(datagram) {
+                Ok(()) => bytes += datagram.len() as u64,
                 Err(error) if full(&error) || passing(&error) => {}
                 Err(error) => return Err(error),
             }

@@ -1,21 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A client is told that nobody answers: the ICMP message it would get from the address it dialled.
-//!
-//! The relay stands between the client and the endpoint, so the endpoint's own message ends here. A raw socket writes one as
-//! from the dialled address, with the head of the datagram as the client had sent it, by which its kernel finds the socket.
-//! Where that takes a right which the process lacks (`CAP_NET_RAW`), clients wait for their own time-outs.
+//! Whole packets, heads and all, for raw sockets.
 
-use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
-
-use crate::sys::address::Raw;
-use crate::sys::socket;
-use crate::sys::udp::{send, Outgoing};
-use crate::worker::timers::Tick;
-
-/// Messages a tick: as the kernel's own, they are not to be had in any number.
-const MOST: u32 = 100;
 
 /// What a client is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,42 +12,10 @@ pub enum Why {
     Host,
 }
 
-/// The raw sockets, opened when there is first something to tell.
-#[derive(Debug, Default)]
-pub struct Messenger {
-    four: Option<OwnedFd>,
-    six: Option<OwnedFd>,
-    tick: Tick,
-    told: u32,
-}
-
-impl Messenger {
-    /// Tell a client. Whether it hears of it nobody knows.
-    pub fn tell(&mut self, client: SocketAddr, dialled: SocketAddr, why: Why, now: Tick) {
-        if self.tick != now {
-            (self.tick, self.told) = (now, 0);
-        }
-        self.told += 1;
-        let Some(packet) = packet(client, dialled, why).filter(|_| self.told <= MOST) else { return };
-        let (family, socket) = match client {
-            SocketAddr::V4(_) => (libc::AF_INET, &mut self.four),
-            SocketAddr::V6(_) => (libc::AF_INET6, &mut self.six),
-        };
-        if socket.is_none() {
-            *socket = socket::open_raw(family).ok();
-        }
-        let Some(socket) = socket else { return };
-        let mut to = client;
-        // A raw socket takes the port for a protocol.
-        to.set_port(0);
-        let parts = [IoSlice::new(&packet)];
-        // Nothing can be done for a client that cannot be told.
-        let _ = send(&*socket, &[Outgoing { to: Some(Raw::plain(to)), from: None, parts: &parts, segment: 0 }]);
-    }
-}
-
-/// The whole packet; None where the two are of different families.
-pub fn packet(client: SocketAddr, dialled: SocketAddr, why: Why) -> Option<Vec<u8>> {
+/// The message that an address does not answer; None where the two are of different families.
+///
+/// It holds the head of the datagram as the client had sent it, by which the client's kernel finds the socket.
+pub fn unreachable(client: SocketAddr, dialled: SocketAddr, why: Why) -> Option<Vec<u8>> {
     let datagram = [client.port().to_be_bytes(), dialled.port().to_be_bytes(), [0, 8], [0, 0]].concat();
     match (client.ip(), dialled.ip()) {
         (IpAddr::V4(client), IpAddr::V4(dialled)) => {
@@ -79,6 +33,35 @@ pub fn packet(client: SocketAddr, dialled: SocketAddr, why: Why) -> Option<Vec<u
             let length = message.len() as u16;
             let pseudo = [&dialled[..], &client, &u32::from(length).to_be_bytes(), &[0, 0, 0, 58]].concat();
             Some([head_six(dialled, client, 58, length), summed(message, 2, &pseudo)].concat())
+        }
+        _ => None,
+    }
+}
+
+/// A datagram from an address this host need not have; None where the two are of different families, or it is too long.
+pub fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Option<Vec<u8>> {
+    let length = u16::try_from(8 + payload.len()).ok()?;
+    let ports = [from.port().to_be_bytes(), to.port().to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
+    let body = [&ports, payload].concat();
+    let whole = |head: Vec<u8>, pseudo: &[u8]| {
+        let mut body = summed(body, 6, pseudo);
+        // No checksum is written as nothing; one that is nothing as its other form.
+        if body[6..8] == [0, 0] {
+            body[6..8].fill(0xff);
+        }
+        [head, body].concat()
+    };
+    let [high, low] = length.to_be_bytes();
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let (from, to) = (from.octets(), to.octets());
+            let pseudo = [&from[..], &to, &[0, 17, high, low]].concat();
+            Some(whole(head_four(from, to, 17, length.checked_add(20)?), &pseudo))
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let (from, to) = (from.octets(), to.octets());
+            let pseudo = [&from[..], &to, &[0, 0, high, low, 0, 0, 0, 17]].concat();
+            Some(whole(head_six(from, to, 17, length), &pseudo))
         }
         _ => None,
     }
@@ -124,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_message_of_ipv4_holds_the_datagrams_head() {
-        let packet = packet(address("192.0.2.1:4660"), address("10.96.0.10:53"), Why::Port).unwrap();
+        let packet = unreachable(address("192.0.2.1:4660"), address("10.96.0.10:53"), Why::Port).unwrap();
         assert_eq!(packet.len(), 56);
         assert_eq!((sum(&packet[..20]), sum(&packet[20..]), sum(&packet[28..48])), (0xffff, 0xffff, 0xffff));
         assert_eq!(packet[12..20], [10, 96, 0, 10, 192, 0, 2, 1]);
@@ -134,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_message_of_ipv6_holds_the_datagrams_head() {
-        let packet = packet(address("[2001:db8::1]:4660"), address("[fd00::10]:53"), Why::Host).unwrap();
+        let packet = unreachable(address("[2001:db8::1]:4660"), address("[fd00::10]:53"), Why::Host).unwrap();
         assert_eq!(packet.len(), 96);
         assert_eq!((packet[6], packet[40], packet[41]), (58, 1, 3));
         let pseudo = [&packet[8..40], &[0, 0, 0, 56, 0, 0, 0, 58]].concat();
@@ -143,7 +126,22 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_of_both_families_have_their_checksums() {
+        let four = datagram(address("10.96.0.10:53"), address("192.0.2.1:4660"), b"odd").unwrap();
+        assert_eq!((four.len(), sum(&four[..20])), (31, 0xffff));
+        let pseudo = [&four[12..20], &[0, 17, 0, 11]].concat();
+        assert_eq!(sum(&[&pseudo[..], &four[20..]].concat()), 0xffff);
+        assert_eq!(four[28..], *b"odd");
+        let six = datagram(address("[fd00::10]:53"), address("[2001:db8::1]:4660"), b"even").unwrap();
+        let pseudo = [&six[8..40], &[0, 0, 0, 12, 0, 0, 0, 17]].concat();
+        assert_eq!(sum(&[&pseudo[..], &six[40..]].concat()), 0xffff);
+        for length in [65_520, 65_528] {
+            assert_eq!(datagram(address("10.96.0.10:53"), address("192.0.2.1:4660"), &vec![0; length]), None);
+        }
+    }
+
+    #[test]
     fn nothing_can_be_told_across_families() {
-        assert_eq!(packet(address("192.0.2.1:1"), address("[fd00::10]:53"), Why::Port), None);
+        assert_eq!(unreachable(address("192.0.2.1:1"), address("[fd00::10]:53"), Why::Port), None);
     }
 }
