@@ -195,15 +195,6 @@ def test_what_cannot_change_live_ends_the_process_with_upstreams_words(node: Nod
     assert "10.244.0.1 . 8080" in node.nft("list", "table", "ip", "kproxy")
 
 
-@pytest.mark.parametrize("mode", ["iptables", "userspace"])
-def test_a_mode_that_is_not_built_is_one_clear_error(node: Node, mode: str) -> None:
-    """It names what can be set instead."""
-    done = node.run(f"--manifests={node.manifests}", f"--proxy-mode={mode}", *FLAGS)
-    assert done.returncode == 1
-    assert f"mode {mode} is not built into this kproxy yet" in done.stderr
-    assert "nftables" in done.stderr
-
-
 def test_a_taken_address_is_fatal_only_where_asked_for(node: Node) -> None:
     """Otherwise it is tried again, and Services are served meanwhile."""
     with inside(node.host.namespace):
