@@ -52,6 +52,7 @@ CASES: Final = (
         {JUMP % "calm": "0+6000x480", JUMP % "new": "_x460 0+6000x20"},  # the same all day; a node just begun
         minutes=480,
     ),
+    _case("KproxyRelayDialsFail", 'kproxy_relay_failed_dials_total{instance="%s",reason="refused"}', "0+120x90", "0+6x90"),
     _case(
         "KproxySourceRestarts",
         'kproxy_source_restarts_total{instance="%s",kind="Service",reason="unreachable"}',
