@@ -69,7 +69,7 @@ class Numbers:
                 taken = {*self.known.values(), *self.fresh.values()}
                 self._next = next((each for each in range(1, LAST_NUMBER + 1) if each not in taken), 0)
                 if not self._next:
-                    raise KernelError("there are more than four million frontends that need a mark")
+                    raise KernelError("there are more than a million frontends that need a mark")
             found = self.fresh[place] = self._next
             self._next += 1
         return found

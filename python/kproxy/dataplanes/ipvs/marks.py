@@ -4,7 +4,7 @@
 IPVS compares the whole mark, all 32 bits, so such a mark cannot leave the bits of others alone. It is made of a fixed
 prefix, by which our marks are told from others', the number of a frontend, which endpoint set is meant, and how the source
 is to be treated; in between, at their configured places, the bit that masquerades and the bit that takes, which is off in a
-mark as the rules give it and on once a packet has been taken.
+mark as the rules give it and on once a packet has been taken. The bits of a relay beside us stay off.
 """
 
 from typing import Final
@@ -14,7 +14,8 @@ import msgspec
 from kproxy.table.terms import EndpointSet
 
 PREFIX: Final = 0b110101
-_NUMBER_BITS: Final = 22
+_NUMBER_BITS: Final = 20
+RELAY_BITS: Final = (16, 17)  # of a relay that serves loopback addresses, unless configured otherwise
 _SET: Final = 1 << _NUMBER_BITS
 _NODE: Final = 1 << _NUMBER_BITS + 1
 _PREFIX_SHIFT: Final = _NUMBER_BITS + 2
@@ -31,10 +32,11 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """How marks are made: the places of the two bits that are ours in every packet's mark."""
+    """How marks are made: the places of the two bits that are ours in every mark, and of others that stay off."""
 
     masquerade_bit: int
     take_bit: int
+    spared: tuple[int, ...] = RELAY_BITS
 
     @property
     def masquerade(self) -> int:
@@ -76,13 +78,17 @@ class Marks(msgspec.Struct, frozen=True):
         which = EndpointSet.LOCAL if plain & _SET else EndpointSet.ALL
         return Mark(plain & LAST_NUMBER, which, bool(value & self.masquerade), bool(plain & _NODE))
 
+    @property
+    def _apart(self) -> list[int]:
+        return sorted({self.masquerade_bit, self.take_bit, *self.spared})
+
     def _spread(self, value: int) -> int:
-        """Make room for the two bits."""
-        for bit in sorted((self.masquerade_bit, self.take_bit)):
+        """Make room for the bits that are told apart."""
+        for bit in self._apart:
             value = value >> bit << bit + 1 | value & (1 << bit) - 1
         return value
 
     def _gather(self, value: int) -> int:
-        for bit in sorted((self.masquerade_bit, self.take_bit), reverse=True):
+        for bit in reversed(self._apart):
             value = value >> bit + 1 << bit | value & (1 << bit) - 1
         return value

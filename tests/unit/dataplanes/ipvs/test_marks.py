@@ -24,6 +24,7 @@ def test_a_mark_says_what_was_put_into_it(bits: tuple[int, int], mark: Mark) -> 
     assert bool(packed & how.masquerade) is mark.masquerade
     assert bool(packed & how.node) is mark.masquerade_node
     assert packed & how.shape == how.prefix
+    assert not packed & 0x30000 & ~how.masquerade
 
 
 @given(places, marks, marks)
