@@ -110,20 +110,23 @@ class Relaying:
         self._servers.callback(server.close)
         return server
 
-    def tell(self, *routes: Route) -> None:
-        """Put these Services in force, and no others."""
+    def tell(self, *routes: Route, settled: bool = True) -> None:
+        """Put these Services in force, and no others; unless ``settled``, with packets still in flight."""
         services = {route.key.service: ServiceRoutes(route.key.service, routes=(route,)) for route in routes}
         after = RoutingTable(NodeFacts("here", _EVERYWHERE, _EVERYWHERE), services)
         for plane in self.planes:
-            self.commit(plane, self.table, after)
+            self.commit(plane, self.table, after, settled=settled)
         self.table = after
 
-    def commit(self, plane: UserspaceDataplane, before: RoutingTable | None, after: RoutingTable) -> None:
-        """Commit a table, settled and verified."""
+    def commit(
+        self, plane: UserspaceDataplane, before: RoutingTable | None, after: RoutingTable, *, settled: bool = True
+    ) -> None:
+        """Commit a table, settled if asked to, and verified."""
         with inside(self.node.namespace):
             answer = plane.commit(plane.compile(self._committed[plane.family], changes(before, after)))
             assert isinstance(answer, Applied), answer
-            plane.settle()
+            if settled:
+                plane.settle()
             self._committed[plane.family] = answer.committed
             assert list(plane.verify(answer.committed, after)) == []
 

@@ -145,3 +145,14 @@ def test_what_somebody_else_takes_away_is_put_back(on: Relaying) -> None:
     on.repair()
     assert on.ask(on.client, VIP, 80) == one.key
     assert said(connection) == one.key
+
+
+def test_what_waits_is_reckoned_with(on: Relaying) -> None:
+    """A change that is taken back before the last of it was sent ends where it began."""
+    one = on.serve(on.server, A)
+    with_port = service("web", VIP, [one.key], node_port=30080)
+    on.tell(with_port)
+    on.tell(service("web", VIP, [one.key]), settled=False)
+    on.tell(with_port)
+
+    assert on.ask(on.client, NODE, 30080) == one.key

@@ -6,13 +6,15 @@ before is taken back, so that a refusal always leaves what was there. What a pac
 next commit or ``settle``.
 """
 
+import contextlib
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kproxy import _core
 from kproxy.dataplanes.userspace.relay import RelayHandle
+from kproxy.dataplanes.userspace.services import Service
 from kproxy.dataplanes.userspace.transaction import ADD, Batch, Operation, RelayTransaction, Target, Telling
 from kproxy.kernel.nfnl import NUMBERS
 from kproxy.kernel.nft import Nft
@@ -47,7 +49,7 @@ class Committer:
     def send(self, transaction: RelayTransaction) -> None:
         """Commit all phases but the last. Raises KernelError with everything as it was."""
         self.settle()
-        before = dict(self._relay.held)
+        before = {key: held for key in transaction.fill.upserts if (held := self._relay.held.get(key))}
         done: list[Batch] = []
         try:
             self._relay.tell(transaction.fill, self._family)
@@ -84,9 +86,21 @@ class Committer:
             self._elements(target, batch)
             self._relay.tell(telling, self._family)
 
-    def forget(self) -> None:
-        """Drop what waits: the table has been read anew, and the relay is compared with it."""
-        self._later = []
+    def finish(self) -> None:
+        """Send what waits as far as it can still be sent: the table is about to be read, or to go."""
+        with contextlib.suppress(KernelError):
+            self.settle()
+
+    def foreseen(self) -> Mapping[str, Service]:
+        """Return what the relay will hold once nothing waits."""
+        if not self._later:
+            return self._relay.held
+        held = dict(self._relay.held)
+        for _, _, telling in self._later:
+            held |= telling.upserts
+            for key in telling.removes:
+                held.pop(key, None)
+        return held
 
     def _elements(self, target: Target, batch: Batch) -> None:
         if not batch:

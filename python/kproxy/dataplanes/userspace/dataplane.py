@@ -73,7 +73,7 @@ class UserspaceDataplane:
 
     def read_back(self) -> Committed:
         """Read what of ours the kernel holds. Raises KernelError."""
-        self._committer.forget()
+        self._committer.finish()
         self._watch.noticed(self._table)  # whatever it was: the reading will show it
         self._is_stale = self._is_doubtful = self._is_news = False
         self._committed = self._reader.read()
@@ -84,7 +84,8 @@ class UserspaceDataplane:
 
     def compile(self, committed: Committed, changes: Changes) -> RelayTransaction:
         """Return the transaction that takes kernel and relay to ``changes.after``."""
-        return compile_changes(committed, self.relay.held, changes, self.family, self.options, self._target)
+        held = self._committer.foreseen()  # what waits is sent before anything else
+        return compile_changes(committed, held, changes, self.family, self.options, self._target)
 
     def commit(self, transaction: RelayTransaction) -> Applied | Refused:
         """Send a transaction's phases; what must wait is put off to ``settle``."""
@@ -116,7 +117,8 @@ class UserspaceDataplane:
 
     def verify(self, committed: Committed, table: RoutingTable) -> Sequence[Difference]:
         """Compare what is committed with a table. A read-back that agrees is known, route by route, from then on."""
-        found = list(differences(committed, self.relay.held, table, self.family, self.options, self._target))
+        held = self._committer.foreseen()
+        found = list(differences(committed, held, table, self.family, self.options, self._target))
         if committed.routes is None and not found:
             transaction = self.compile(committed, Changes(None, table))
             if not transaction.operations:
@@ -140,7 +142,7 @@ class UserspaceDataplane:
 
         True once the relay has none left, or when they have had their time.
         """
-        self._committer.forget()
+        self._committer.finish()
         now = time.monotonic()
         if self._retires_until is None:
             if self._reader.exists():
@@ -150,7 +152,7 @@ class UserspaceDataplane:
 
     def remove(self) -> None:
         """Delete our table, our policy route and our Services. Raises KernelError."""
-        self._committer.forget()
+        self._committer.finish()
         if self._reader.exists():
             self._nft.apply(f"delete table {self._target.table}\n")
         if self._routes is not None:
