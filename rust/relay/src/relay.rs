@@ -18,6 +18,7 @@ use crate::stats::{Report, WorkerMeter};
 use crate::steer;
 use crate::sys::process;
 use crate::table::{Service, Table};
+use crate::worker::home::Home;
 use crate::worker::mailbox::{Mailbox, Message};
 use crate::worker::Worker;
 
@@ -79,16 +80,16 @@ impl Relay {
         let mut relay = Self { shared, ports, mailboxes: Vec::new(), threads: Mutex::default(), served: Mutex::default() };
         for (number, sockets) in sockets.into_iter().enumerate() {
             let mailbox = Arc::new(Mailbox::open().map_err(failed)?);
-            let worker = Worker::new(number, Arc::clone(&relay.shared), Arc::clone(&mailbox), sockets).map_err(failed)?;
+            let home = Home::new(steered.as_ref().map(|plan| plan[number]));
+            let worker =
+                Worker::new(number, Arc::clone(&relay.shared), Arc::clone(&mailbox), sockets, home).map_err(failed)?;
             let shared = Arc::clone(&relay.shared);
             let own = Arc::clone(&mailbox);
-            let processor = steered.as_ref().map(|plan| plan[number]);
             let thread = thread::Builder::new()
                 .name(format!("relay-{number}"))
                 .spawn(move || {
                     // Signals are for the threads of the program, and a pipe or socket without a reader is no news here.
                     let _ = process::block_signals();
-                    processor.into_iter().for_each(steer::pin);
                     guarded(number, worker, &shared, &own);
                 })
                 .map_err(failed)?;

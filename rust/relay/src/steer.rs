@@ -45,12 +45,6 @@ pub(crate) fn attach(shares: &[Vec<Bound>]) -> Result<()> {
     Ok(())
 }
 
-/// Have the calling thread run on one CPU.
-pub(crate) fn pin(processor: usize) {
-    // A thread that may run anywhere still works, only a little slower.
-    let _ = process::pin(processor);
-}
-
 #[cfg(test)]
 mod tests {
     use super::arrange;

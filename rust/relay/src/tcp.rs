@@ -126,6 +126,11 @@ impl Tcp {
         self.tools.pipes.taken()
     }
 
+    /// How often a pipe has been taken so far.
+    pub fn spliced(&self) -> u64 {
+        self.tools.pipes.used()
+    }
+
     /// Reset everything.
     pub fn stop(&mut self, context: &Context) {
         let places: Vec<Place> = self.connections.places().map(|(place, _)| place).collect();

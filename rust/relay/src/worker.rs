@@ -2,6 +2,7 @@
 //! A worker: one thread, one loop over what has happened to its descriptors. It shares nothing hot with its siblings.
 //!
 //! - `epoll`: what it waits for; `timers`: its clock and whom it visits when
+//! - `home`: the CPU it stays on
 //! - `mailbox`: what other threads tell it
 //! - `slab`: where it keeps things; `context`: what its parts use
 
@@ -16,12 +17,14 @@ use crate::udp::Udp;
 
 pub mod context;
 pub mod epoll;
+pub mod home;
 pub mod mailbox;
 pub mod slab;
 pub mod timers;
 
 use context::Context;
 use epoll::{Batch, Kind, Place, LEVEL};
+use home::Home;
 use mailbox::{Mailbox, Message};
 
 pub(crate) struct Worker {
@@ -29,22 +32,30 @@ pub(crate) struct Worker {
     mailbox: Arc<Mailbox>,
     tcp: Tcp,
     udp: Udp,
+    home: Home,
 }
 
 impl Worker {
-    pub fn new(index: usize, shared: Arc<Shared>, mailbox: Arc<Mailbox>, sockets: Vec<Bound>) -> io::Result<Self> {
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox>,
+        sockets: Vec<Bound>,
+        home: Home,
+    ) -> io::Result<Self> {
         let context = Context::new(index, shared)?;
         context.epoll.add(&mailbox.bell, LEVEL, Kind::Mailbox, Place { index: 0, generation: 0 })?;
         let (listeners, datagrams) = sockets.into_iter().partition(|bound| bound.protocol == Protocol::Tcp);
         let tcp = Tcp::new(listeners)?;
         let udp = Udp::new(&context, datagrams);
-        Ok(Self { context, mailbox, tcp, udp })
+        Ok(Self { context, mailbox, tcp, udp, home })
     }
 
     /// Work until told to stop.
     pub fn run(&mut self) {
         let mut batch = Batch::default();
         let mut running = true;
+        self.home.settle();
         while running {
             let wait = self.patience();
             let events = self.context.epoll.wait(&mut batch, wait);
@@ -62,6 +73,7 @@ impl Worker {
             self.tcp.visit(&mut self.context);
             self.udp.visit(&self.context);
             self.context.count_pipes(self.tcp.pipes());
+            self.home.consider(self.tcp.spliced(), self.context.clock.tick);
         }
     }
 

@@ -15,12 +15,14 @@ pub fn allowed_processors() -> io::Result<Vec<usize>> {
     Ok((0..libc::CPU_SETSIZE as usize).filter(|&number| unsafe { libc::CPU_ISSET(number, &set) }).collect())
 }
 
-/// Have the calling thread run on one CPU only.
-pub fn pin(processor: usize) -> io::Result<()> {
+/// Have the calling thread run on these CPUs only.
+pub fn pin(processors: &[usize]) -> io::Result<()> {
     // SAFETY: cpu_set_t is plain integers; all zeros is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: CPU_SET leaves the set alone where the number is beyond its size.
-    unsafe { libc::CPU_SET(processor, &mut set) };
+    for &processor in processors {
+        // SAFETY: CPU_SET leaves the set alone where the number is beyond its size.
+        unsafe { libc::CPU_SET(processor, &mut set) };
+    }
     // SAFETY: the pointer is to a local of the size given; 0 is the calling thread.
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })
 }
