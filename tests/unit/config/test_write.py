@@ -16,6 +16,7 @@ from kproxy.config.durations import Duration
 from kproxy.config.schema import KubeProxyConfiguration
 from kproxy.config.write import as_values, as_yaml, write_config
 from kproxy.table.errors import ConfigError
+from tests.examples import examples
 
 _CHARACTERS = st.characters(
     codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\ufeff\ufffe\uffff\u2028\u2029"
@@ -70,14 +71,14 @@ def _strategy(kind: Any) -> st.SearchStrategy[Any]:
     return plain[kind]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(_strategy(KubeProxyConfiguration))
 def test_round_trip(config: KubeProxyConfiguration) -> None:
     """Any configuration that is written is read back the same, strictly, whatever its texts look like to YAML."""
     assert decode(as_yaml(config), "test", strict=True).config == config
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(_strategy(KubeProxyConfiguration))
 def test_json_is_read_too(config: KubeProxyConfiguration) -> None:
     """The same values as JSON give the same configuration."""
@@ -86,7 +87,7 @@ def test_json_is_read_too(config: KubeProxyConfiguration) -> None:
     assert decode(text.replace("\n ", "\n\t"), "test", strict=True).config == config
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(_strategy(KubeProxyConfiguration))
 def test_defaults_settle(config: KubeProxyConfiguration) -> None:
     """Filling in defaults twice changes nothing the second time."""

@@ -18,6 +18,7 @@ from kproxy.table.node import NodeFacts
 from kproxy.table.route import Route
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family
+from tests.examples import examples
 from tests.unit.daemon.tables import Witness, changes, key, route, routes_of, table
 
 
@@ -354,7 +355,7 @@ def _turn(bench: Bench, step: Step) -> None:
             bench.kernel.change_by_others(key(name) if name else None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STEPS, max_size=25))
 async def test_after_any_history_the_kernel_comes_to_hold_the_table(steps: Sequence[Step]) -> None:
     """Events, refusals, failures, foreign edits and restarts in any order: once the kernel is well, it holds the table.

@@ -13,6 +13,7 @@ from kproxy.sources.kubernetes.inventory import Inventory
 from kproxy.sources.kubernetes.reflector import Reflector, Timing
 from kproxy.sources.watches import SERVICES
 from kproxy.table.clock import FakeClock
+from tests.examples import examples
 from tests.unit.sources.fake_server import FakeServer, Fault
 from tests.unit.sources.told import Told
 
@@ -78,7 +79,7 @@ def step(server: FakeServer, witness: Witness, what: str, value: Any) -> None:
             setattr(server, what, value)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(STEPS, min_size=10, max_size=60))
 def test_the_told_converges_to_the_server_through_any_faults(steps: list[tuple[str, Any]]) -> None:
     """Objects are told exactly as the server has them; a broken one stays as it last was, if it ever was."""

@@ -17,10 +17,11 @@ from kproxy.table.endpoint import Endpoint
 from kproxy.table.route import Route
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family
+from tests.examples import examples
 from tests.unit.dataplanes.tables import changes, endpoint, frontend, node, route, table, tables
 
 V4 = Family.IPV4
-bounded = settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+bounded = settings(deadline=None, max_examples=examples(50), suppress_health_check=list(HealthCheck))
 
 
 class Kernel:

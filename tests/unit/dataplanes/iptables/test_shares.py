@@ -11,6 +11,7 @@ from kproxy.dataplanes.iptables.layout import Options
 from kproxy.dataplanes.iptables.rules import Rule
 from kproxy.table.route import Route
 from kproxy.table.terms import EndpointSet, Family
+from tests.examples import examples
 from tests.unit.dataplanes.tables import endpoint, frontend, route
 
 V4 = Family.IPV4
@@ -37,7 +38,7 @@ def web(weights: list[int], **fields: object) -> Route:
     return route(V4, "web", [frontend(V4, 1)], endpoints, **fields)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=253))
 def test_each_endpoint_gets_its_weight(weights: list[int]) -> None:
     """Whatever the number of endpoints: nobody gets more or less than its weight says, and weight 0 nothing."""

@@ -20,6 +20,7 @@ from kproxy.table.frontend import Sources
 from kproxy.table.node import NodePortAddresses
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family, Method
+from tests.examples import examples
 from tests.unit.dataplanes.nftables.simulated import Sets, Walk, stages
 from tests.unit.dataplanes.tables import (
     EXTERNAL_LOCAL,
@@ -90,7 +91,7 @@ def agrees(kernel: Kernel) -> None:
     assert sum(name == layout.ENDPOINTS for name, _, _ in kernel.sets) == len(drawn.endpoints)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.data(), st.sampled_from(list(Family)))
 def test_any_sequence_of_tables_is_followed_without_a_gap(data: st.DataObject, family: Family) -> None:
     """Whatever changes, no packet in flight is led to nothing, and in the end the sets are what the table says."""
@@ -100,7 +101,7 @@ def test_any_sequence_of_tables_is_followed_without_a_gap(data: st.DataObject, f
         agrees(kernel)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(tables(V4))
 def test_the_same_table_again_is_nothing(after: RoutingTable) -> None:
     """Also when all of it is named."""

@@ -17,6 +17,7 @@ from kproxy.lab.namespaces import private
 from kproxy.table.endpoint import Endpoint
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family
+from tests.examples import examples
 from tests.unit.dataplanes.suite import Suite, applied
 from tests.unit.dataplanes.tables import changes, endpoint, frontend, node, nodeport, route, table, tables
 
@@ -88,7 +89,7 @@ def _one(*hosts: int) -> RoutingTable:
     return table(node(V4), [route(V4, "web", [frontend(V4, 1), nodeport(30001)], _set(*hosts))])
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(st.data(), st.sampled_from(list(Family)))
 def test_any_sequence_of_tables_ends_in_the_kernel(data: st.DataObject, family: Family) -> None:
     """Compile and read back are inverse: after each step the kernel holds the table, and a restart has nothing to do."""
@@ -108,7 +109,7 @@ def test_any_sequence_of_tables_ends_in_the_kernel(data: st.DataObject, family: 
         plane.close()
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_a_kill_between_two_phases_is_made_good(data: st.DataObject) -> None:
     """Whatever phase the process died after, the next one repairs the table, or takes it to another."""
@@ -133,7 +134,7 @@ def test_a_kill_between_two_phases_is_made_good(data: st.DataObject) -> None:
         plane.close()
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=examples(20), suppress_health_check=list(HealthCheck))
 @given(tables(V4), st.data())
 def test_whatever_others_delete_is_put_back(after: RoutingTable, data: st.DataObject) -> None:
     """Any element, any set: the next compile adds what is missing."""

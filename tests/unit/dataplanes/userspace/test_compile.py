@@ -20,6 +20,7 @@ from kproxy.table.frontend import Sources
 from kproxy.table.route import Route
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family, Method, Protocol
+from tests.examples import examples
 from tests.unit.dataplanes.tables import balancer_ip, changes, endpoint, frontend, node, nodeport, route, table, tables
 
 V4 = Family.IPV4
@@ -90,7 +91,7 @@ def lost(elements: Elements, held: Held, family: Family) -> list[str]:
     return found
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(st.data(), st.sampled_from(list(Family)))
 def test_nobody_is_sent_to_a_relay_that_knows_nothing(data: st.DataObject, family: Family) -> None:
     """Law 1: whatever order packets and phases fall in, a taken client's Service has its frontend and an endpoint."""
@@ -112,7 +113,7 @@ def test_nobody_is_sent_to_a_relay_that_knows_nothing(data: st.DataObject, famil
         before = after
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(st.data(), st.sampled_from(list(Family)))
 def test_any_way_leads_to_the_same_end(data: st.DataObject, family: Family) -> None:
     """Small steps, or all at once: rules and relay hold the same in the end, and nothing is sent again."""
