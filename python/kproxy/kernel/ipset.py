@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The door to ipset: sets of addresses that rules of iptables ask, and add to."""
 
+import socket
 from typing import Final
 
 from kproxy.kernel.command import installed, run
@@ -10,12 +11,13 @@ TOOL: Final = "ipset"
 
 
 def works() -> bool:
-    """Tell whether sets can be made here: the tool is installed, and the kernel answers it."""
+    """Tell whether sets can be made here and named in rules: iptables looks them up through a raw socket (CAP_NET_RAW)."""
     if not installed(TOOL):
         return False
     try:
         names()
-    except KernelError:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).close()
+    except (KernelError, OSError):
         return False
     return True
 

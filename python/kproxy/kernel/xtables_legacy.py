@@ -38,7 +38,7 @@ class LegacyTables:
 
     def __init__(self, family: Family) -> None:
         self._level, self._is_ipv6 = _LEVELS[family], family is Family.IPV6
-        self._socket = socket.socket(_DOMAINS[family], socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self._socket = socket.socket(_DOMAINS[family], socket.SOCK_DGRAM)
         self._buffer = bytearray(_INFO.size)
 
     def close(self) -> None:

@@ -97,7 +97,7 @@ def _limits(routes: Iterable[Route], options: Options) -> dict[RouteKey, str]:
         if route.affinity and not options.sets:
             words.append(
                 f"without ipset an endpoint remembers {LIST_CLIENTS} clients, and forgets the oldest for the next: install "
-                "ipset"
+                "ipset, and give kproxy CAP_NET_RAW"
             )
         if words:
             limits[route.key] = "; ".join(words)

@@ -24,7 +24,7 @@ from kproxy.dataplanes.iptables.verify import differences
 from kproxy.kernel import ipset
 from kproxy.kernel.sysctl import Sysctls
 from kproxy.kernel.xtables import Kind, Xtables
-from kproxy.table.errors import KernelError
+from kproxy.table.errors import KernelError, PermissionDenied
 from kproxy.table.routing_table import Changes, RoutingTable
 from kproxy.table.terms import Family, Mode
 
@@ -157,8 +157,8 @@ class IptablesDataplane:
     def found(self) -> bool:
         """Tell whether anything of ours is in the kernel, in whichever kind of iptables. Raises KernelError."""
         for kind in Kind:
-            with contextlib.closing(door_of(Xtables(self.family, kind))) as door:
-                if door.counted():
+            with contextlib.closing(door_of(Xtables(self.family, kind))) as door, contextlib.suppress(PermissionDenied):
+                if door.counted():  # who may not look has put nothing there either
                     return True
         return False
 
@@ -166,8 +166,9 @@ class IptablesDataplane:
         """Delete our jumps, chains and ipsets. Raises KernelError."""
         self._committer.forget()
         for xtables in Xtables.every(self.family):
-            takeout.unlink(xtables, self._door.ended)
-            takeout.delete(xtables, self._door.ended)
+            with contextlib.nullcontext() if xtables.kind is self.xtables.kind else contextlib.suppress(PermissionDenied):
+                takeout.unlink(xtables, self._door.ended)
+                takeout.delete(xtables, self._door.ended)
         takeout.destroy_sets(self.family)
         self._localnet.restore()
         self._committed = Committed()
