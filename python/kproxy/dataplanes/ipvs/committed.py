@@ -13,8 +13,9 @@ import msgspec
 
 from kproxy.dataplanes.ipvs.elements import SHARED, ElementKey, Elements
 from kproxy.dataplanes.ipvs.frontends import Pool
-from kproxy.dataplanes.ipvs.layout import SERVERS, Facts, Kind
+from kproxy.dataplanes.ipvs.layout import SERVERS, Kind
 from kproxy.dataplanes.ipvs.marks import Marks
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.kernel.ipvs_values import ServerKey
 from kproxy.kernel.nft_elements import Codec
 from kproxy.table.frontend import Frontend

@@ -13,11 +13,12 @@ from kproxy.dataplanes.ipvs import layout
 from kproxy.dataplanes.ipvs.committed import Committed, Outcome, is_shared
 from kproxy.dataplanes.ipvs.elements import OWN, ElementKey, Elements
 from kproxy.dataplanes.ipvs.frontends import Appearance, World, appearance
-from kproxy.dataplanes.ipvs.layout import CLIENTS, Facts, Kind, Options
+from kproxy.dataplanes.ipvs.layout import CLIENTS, Kind, Options
 from kproxy.dataplanes.ipvs.marks import LAST_NUMBER
 from kproxy.dataplanes.ipvs.pools import Pools
 from kproxy.dataplanes.ipvs.structure import closing, declarations, delivery, rules_digest
 from kproxy.dataplanes.ipvs.transaction import ElementChange, IpvsTransaction
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.kernel.nft_elements import Codec
 from kproxy.table.addresses import contains
 from kproxy.table.errors import KernelError

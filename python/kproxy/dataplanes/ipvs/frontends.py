@@ -8,15 +8,16 @@ keeps the port that was dialled. Such a NodePort has a virtual server on each of
 led by mark are bound to an endpoint by a hash of their address.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from kproxy.dataplanes.ipvs import layout
 from kproxy.dataplanes.ipvs.elements import Elements
-from kproxy.dataplanes.ipvs.layout import CLIENTS, Answer, Facts, Kind, Options
+from kproxy.dataplanes.ipvs.layout import CLIENTS, Answer, Kind, Options
 from kproxy.dataplanes.ipvs.marks import Mark
+from kproxy.dataplanes.nft_tables import Facts, intervals
 from kproxy.kernel.ipvs_values import RealServer, ServerKey, VirtualServer
 from kproxy.kernel.nft_elements import Codec, number
 from kproxy.table.endpoint import Endpoint
@@ -230,16 +231,3 @@ def _meet(verdict: Verdict, direct: EndpointSet | None, usable: frozenset[Endpoi
         return _Met(Answer.MARK, verdict.endpoints, verdict.masquerade)
     answer = Answer.SERVER_MASQUERADED if verdict.masquerade else Answer.SERVER
     return _Met(answer, verdict.endpoints, verdict.masquerade)
-
-
-def intervals(codec: Codec, frontend: Frontend) -> Iterator[tuple[bytes, bytes]]:
-    """Yield first and last address of each range that may dial a guarded frontend. None overlap: the kernel refuses that."""
-    sources = frontend.sources
-    if sources is None:
-        return
-    found = [codec.interval(prefix) for prefix in sources.ranges]
-    yield from found
-    if sources.itself:
-        address = codec.address(frontend.address)
-        if not any(first <= address <= last for first, last in found):
-            yield address, address

@@ -18,9 +18,10 @@ from typing import Final
 import msgspec
 
 from kproxy.dataplanes.ipvs.marks import Marks
+from kproxy.dataplanes.nft_tables import Facts, Refusal, pod_match, refusal
 from kproxy.kernel.policy_routes import PolicyRoute
-from kproxy.table.node import FamilyFacts, NodeFacts, PodTest
-from kproxy.table.terms import Action, Client, Family
+from kproxy.table.node import PodTest
+from kproxy.table.terms import Client, Family
 
 VERSION: Final = 1  # of the layout: a table that says another is written anew
 TABLE: Final = "kproxy-ipvs"
@@ -65,7 +66,7 @@ class Answer(enum.IntEnum):
     MARK = 6  # the virtual server of a mark
 
 
-class Reason(enum.StrEnum):
+class Reason(Refusal):
     """Why a packet was refused; each has its counter in ``refusals``."""
 
     NO_ENDPOINTS = "no-endpoints"
@@ -74,18 +75,6 @@ class Reason(enum.StrEnum):
     WRONG_PORT = "wrong-port"
     UNALLOCATED = "unallocated"
     MISSED = "missed"  # led to a virtual server that is not there: never, unless somebody else takes it away
-
-    @property
-    def code(self) -> int:
-        """The key in ``refusals``."""
-        return list(Reason).index(self) + 1
-
-    @property
-    def actions(self) -> tuple[str, ...]:
-        """How it may be refused."""
-        if self in {Reason.WRONG_PORT, Reason.UNALLOCATED}:
-            return ("reject", "drop")
-        return ("reject",) if self is Reason.NO_ENDPOINTS else ("drop",)
 
 
 SERVERS: Final = "servers"  # frontends that IPVS serves: what is taken, and how a restart knows our virtual servers
@@ -124,19 +113,6 @@ class Options(msgspec.Struct, frozen=True):
     def delivery(self, family: Family) -> PolicyRoute:
         """Return the policy route by which taken packets are the node's."""
         return PolicyRoute(family, self.marks.take, ROUTE_TABLE, RULE_PREFERENCE)
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What of NodeFacts this family's rules and servers depend on."""
-
-    family: FamilyFacts = FamilyFacts()
-    wrong_port: Action = Action.REJECT
-    unallocated: Action = Action.DROP
-
-    @classmethod
-    def of(cls, node: NodeFacts, family: Family) -> "Facts":
-        """Pick what counts for one family."""
-        return cls(node.of(family), node.wrong_port, node.unallocated)
 
 
 _PORT: Final = "meta l4proto . th dport"
@@ -233,7 +209,11 @@ def _without(bit: int) -> str:
 
 def _clients(words: Words, kind: Kind, pods: PodTest | None) -> Iterator[str]:
     """Tell the classes of client apart; who has no answer of its own meets what the next one meets."""
-    tests = {Client.POD: pod_match(pods, words) if pods else None, Client.NODE: "fib saddr type local", Client.OUTSIDE: ""}
+    tests = {
+        Client.POD: pod_match(pods, words.ip) if pods else None,
+        Client.NODE: "fib saddr type local",
+        Client.OUTSIDE: "",
+    }
     consequences = {
         Answer.PASS: "goto pass",
         Answer.DROP: f"goto drop-{Reason.NO_LOCAL_ENDPOINTS}",
@@ -249,13 +229,6 @@ def _clients(words: Words, kind: Kind, pods: PodTest | None) -> Iterator[str]:
             yield f"{test} {found} meta priority vmap {{ {verdicts} }}".lstrip()
 
 
-def pod_match(pods: PodTest, words: Words) -> str:
-    """Return the expression that a packet of a pod on this node meets."""
-    if pods.cidr:
-        return f"{words.ip} saddr {pods.cidr}"
-    return f'iifname "{pods.interface}"' if pods.interface else f'iifname "{pods.interface_prefix}*"'
-
-
 def _dispatch(words: Words, facts: Facts) -> Iterator[str]:
     """Recognise a frontend, a wrong port, and an address nobody has."""
     nodeports = facts.family.nodeports
@@ -264,14 +237,9 @@ def _dispatch(words: Words, facts: Facts) -> Iterator[str]:
         yield f"{words.ip} daddr != {words.loopback} fib daddr type local jump {Kind.NODEPORT}"
     elif nodeports.addresses:
         yield f"{words.ip} daddr @{NODEPORT_ADDRESSES} jump {Kind.NODEPORT}"
-    yield from _refusal(f"{words.ip} daddr @{CLUSTER_IPS}", facts.wrong_port, Reason.WRONG_PORT)
+    yield from refusal(f"{words.ip} daddr @{CLUSTER_IPS}", facts.wrong_port, Reason.WRONG_PORT)
     for prefix in facts.family.service_cidrs:
-        yield from _refusal(f"{words.ip} daddr {prefix}", facts.unallocated, Reason.UNALLOCATED)
-
-
-def _refusal(match: str, action: Action, reason: Reason) -> Iterator[str]:
-    if action in {Action.REJECT, Action.DROP}:
-        yield f"{match} goto {action}-{reason}"
+        yield from refusal(f"{words.ip} daddr {prefix}", facts.unallocated, Reason.UNALLOCATED)
 
 
 def _leave(words: Words, marks: Marks, pods: PodTest | None) -> Iterator[str]:

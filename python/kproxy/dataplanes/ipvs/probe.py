@@ -5,8 +5,9 @@ import platform
 from typing import Final
 
 from kproxy.dataplanes.ipvs.commit import ServerDoor
-from kproxy.dataplanes.ipvs.layout import Facts, Options
+from kproxy.dataplanes.ipvs.layout import Options
 from kproxy.dataplanes.ipvs.structure import closing, declarations
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.kernel.nft import Nft, NftRefused
 from kproxy.table.errors import Unsupported
 from kproxy.table.node import FamilyFacts, NodePortAddresses, PodTest

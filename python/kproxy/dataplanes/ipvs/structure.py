@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from kproxy.dataplanes.ipvs import layout
 from kproxy.dataplanes.ipvs.elements import schemas
-from kproxy.dataplanes.ipvs.layout import WORDS, Facts, Options, Reason, chains
+from kproxy.dataplanes.ipvs.layout import WORDS, Options, Reason, chains
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.kernel.nft_elements import number_text
 from kproxy.table.terms import Family
 

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.nftables.layout import FIRST_ENDPOINT, TABLE, Kind, Scope
-from kproxy.dataplanes.nftables.shapes import Balancer, Facts
+from kproxy.dataplanes.nftables.shapes import Balancer
 from kproxy.dataplanes.nftables.slots import Slots
 from kproxy.kernel.nft_elements import read_number
 from kproxy.table.route import Route, RouteKey

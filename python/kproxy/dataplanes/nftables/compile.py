@@ -9,6 +9,7 @@ route has claimed by then is surplus.
 import itertools
 from typing import Final, TypeAlias
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.nftables import layout, slots
 from kproxy.dataplanes.nftables.committed import Committed, ElementKey, Found, Outcome, Record
 from kproxy.dataplanes.nftables.elements import slot
@@ -22,7 +23,7 @@ from kproxy.dataplanes.nftables.frontends import (
     usable_scopes,
 )
 from kproxy.dataplanes.nftables.layout import LOCAL_SET, WORDS, Kind, Options, Scope
-from kproxy.dataplanes.nftables.shapes import Facts, scopes_wanted
+from kproxy.dataplanes.nftables.shapes import facts_of, scopes_wanted
 from kproxy.dataplanes.nftables.slots import Rearrangement, Slots
 from kproxy.dataplanes.nftables.structure import Structure
 from kproxy.dataplanes.nftables.transaction import NftTransaction, Stage, Target
@@ -57,7 +58,7 @@ def compile_changes(committed: Committed, changes: Changes, options: Options, ta
         wanted.sort(key=lambda item: -item[1].priority if item[1] else -1 << 40)
     facts = committed.facts
     if facts is None or everything or changes.node:
-        facts = Facts.of(changes.after.node, family)
+        facts = facts_of(changes.after.node, family)
     compilation = _Compilation(committed, options, facts, target)
     for key, route in wanted:
         compilation.route(key, route)

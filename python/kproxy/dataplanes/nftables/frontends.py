@@ -4,11 +4,11 @@
 They are never stored: comparing what a record had with what its successor has costs a few microseconds a frontend.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import intervals
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import ElementKey, Record
 from kproxy.dataplanes.nftables.layout import Kind, Scope
@@ -81,19 +81,6 @@ def appearance(record: Record, codec: Codec, codes: dict[Scope, int]) -> Appeara
             for first, last in intervals(codec, frontend):
                 elements[layout.ALLOWED, name + first, name + last] = None
     return Appearance(elements, meetings)
-
-
-def intervals(codec: Codec, frontend: Frontend) -> Iterator[tuple[bytes, bytes]]:
-    """Yield first and last address of each range that may dial a guarded frontend. None overlap: the kernel refuses that."""
-    sources = frontend.sources
-    if sources is None:
-        return
-    found = [codec.interval(prefix) for prefix in sources.ranges]
-    yield from found
-    if sources.itself:
-        address = codec.address(frontend.address)
-        if not any(first <= address <= last for first, last in found):
-            yield address, address
 
 
 def cluster_ips(route: Route) -> set[str]:

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import Refusal
 from kproxy.table.terms import Family
 
 VERSION: Final = 1  # of the layout: another number in the kernel means another program's (or another age's) table
@@ -68,7 +69,7 @@ class Kind(enum.StrEnum):
         return f"{self}-affinity-{scope}"
 
 
-class Reason(enum.StrEnum):
+class Reason(Refusal):
     """Why a packet was refused; each has its counter in ``refusals``."""
 
     NO_ENDPOINTS = "no-endpoints"
@@ -77,18 +78,6 @@ class Reason(enum.StrEnum):
     WRONG_PORT = "wrong-port"
     UNALLOCATED = "unallocated"
     MISSED = "missed"  # a look-up found nothing where there must be something: never, unless somebody else edits the table
-
-    @property
-    def code(self) -> int:
-        """The key in ``refusals``."""
-        return list(Reason).index(self) + 1
-
-    @property
-    def actions(self) -> tuple[str, ...]:
-        """How it may be refused."""
-        if self in {Reason.WRONG_PORT, Reason.UNALLOCATED}:
-            return ("reject", "drop")
-        return ("reject",) if self is Reason.NO_ENDPOINTS else ("drop",)
 
 
 SLOTS: Final = "slots"  # set id . slot -> endpoint id

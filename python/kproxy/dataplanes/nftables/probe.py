@@ -5,9 +5,10 @@ import platform
 import re
 from typing import Final
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.nftables.committed import Committed
 from kproxy.dataplanes.nftables.layout import WORDS, Kind, Options, Scope
-from kproxy.dataplanes.nftables.shapes import Balancer, Facts, Meeting
+from kproxy.dataplanes.nftables.shapes import Balancer, Meeting
 from kproxy.dataplanes.nftables.structure import Structure
 from kproxy.kernel.nft import Nft, NftRefused
 from kproxy.table.errors import Unsupported

@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import Facts, pod_match, refusal
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.layout import Kind, Options, Reason, Scope, Words
-from kproxy.table.node import FamilyFacts, NodeFacts, PodTest
+from kproxy.table.node import NodeFacts, PodTest
 from kproxy.table.route import Policy, Route, Verdict
 from kproxy.table.terms import Action, Client, EndpointSet, Family
 
@@ -24,20 +25,11 @@ HASH_SEED: Final = 0x6B70726F  # the same on every node, so that all nodes lead 
 Rules = tuple[str, ...]
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """What of NodeFacts this family's rules depend on."""
-
-    family: FamilyFacts = FamilyFacts()
-    wrong_port: Action = Action.REJECT
-    unallocated: Action = Action.DROP
-
-    @classmethod
-    def of(cls, node: NodeFacts, family: Family) -> "Facts":
-        """Pick what counts for one family. Loopback addresses are served by another dataplane, where they are."""
-        facts = node.of(family)
-        if facts.nodeports.loopback:
-            facts = msgspec.structs.replace(facts, nodeports=msgspec.structs.replace(facts.nodeports, loopback=False))
-        return cls(facts, node.wrong_port, node.unallocated)
+def facts_of(node: NodeFacts, family: Family) -> Facts:
+    """Pick what counts for one family. Loopback addresses are served by another dataplane, where they are."""
+    facts = Facts.of(node, family)
+    nodeports = msgspec.structs.replace(facts.family.nodeports, loopback=False)
+    return msgspec.structs.replace(facts, family=msgspec.structs.replace(facts.family, nodeports=nodeports))
 
 
 class Balancer(msgspec.Struct, frozen=True):
@@ -154,7 +146,7 @@ def policy_chain(meeting: Meeting, kind: Kind, words: Words, options: Options, p
     pod, node, outside = (_consequence(digit, kind, options) for digit in meeting.digits)
     rules = []
     if pods and not pod == node == outside:
-        rules.append(f"{pod_match(pods, words)} {pod}")
+        rules.append(f"{pod_match(pods, words.ip)} {pod}")
     if node != outside:
         rules.append(f"fib saddr type local {node}")
     return (*rules, outside)
@@ -166,13 +158,6 @@ def _consequence(digit: int, kind: Kind, options: Options) -> str:
     scope = Scope.ALL if digit < 5 else Scope.LOCAL
     mark = f"meta mark set meta mark | {options.mark:#010x} " if digit in {4, 6} else ""
     return f"{mark}goto {kind}-{scope}"
-
-
-def pod_match(pods: PodTest, words: Words) -> str:
-    """Return the expression that a packet of a pod on this node meets."""
-    if pods.cidr:
-        return f"{words.ip} saddr {pods.cidr}"
-    return f'iifname "{pods.interface}"' if pods.interface else f'iifname "{pods.interface_prefix}*"'
 
 
 def balancer_chain(balancer: Balancer, kind: Kind, scope: Scope, words: Words) -> Rules:
@@ -222,15 +207,10 @@ def dispatch_chain(words: Words, facts: Facts) -> Rules:
     return (
         f"{shape} meta priority & ffff:0 vmap @{Kind.SERVICE.policies}",
         *(f"{match} jump nodeports" for match in matches),
-        *_refusal(f"{words.ip} daddr @{layout.CLUSTER_IPS}", facts.wrong_port, Reason.WRONG_PORT),
+        *refusal(f"{words.ip} daddr @{layout.CLUSTER_IPS}", facts.wrong_port, Reason.WRONG_PORT),
         *(
             rule
             for prefix in facts.family.service_cidrs
-            for rule in _refusal(f"{words.ip} daddr {prefix}", facts.unallocated, Reason.UNALLOCATED)
+            for rule in refusal(f"{words.ip} daddr {prefix}", facts.unallocated, Reason.UNALLOCATED)
         ),
     )
-
-
-def _refusal(match: str, action: Action, reason: Reason) -> Iterator[str]:
-    if action in {Action.REJECT, Action.DROP}:
-        yield f"{match} goto {action}-{reason}"

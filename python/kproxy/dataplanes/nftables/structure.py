@@ -8,6 +8,7 @@ has an element in ``about``, a digest of its rules, so that a restart knows whic
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed
 from kproxy.dataplanes.nftables.elements import schemas
@@ -15,7 +16,6 @@ from kproxy.dataplanes.nftables.layout import Kind, Options, Reason, Scope, Word
 from kproxy.dataplanes.nftables.shapes import (
     FIRST_SPECIAL,
     Balancer,
-    Facts,
     Meeting,
     Rules,
     balancer_chain,

@@ -11,11 +11,12 @@ from typing import Final
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed, Outcome
 from kproxy.dataplanes.nftables.frontends import balancer_of, kind_of, usable_scopes
 from kproxy.dataplanes.nftables.layout import WORDS, Kind, Options, Scope
-from kproxy.dataplanes.nftables.shapes import Balancer, Facts
+from kproxy.dataplanes.nftables.shapes import Balancer
 from kproxy.dataplanes.nftables.structure import AHEAD, Structure
 from kproxy.dataplanes.nftables.transaction import Target
 from kproxy.kernel.nft_elements import number_text

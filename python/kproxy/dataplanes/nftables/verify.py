@@ -12,22 +12,22 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from kproxy.dataplanes.contract import Difference
+from kproxy.dataplanes.nft_tables import Facts, intervals
 from kproxy.dataplanes.nftables import layout
 from kproxy.dataplanes.nftables.committed import Committed, ElementKey, Found, Record
 from kproxy.dataplanes.nftables.frontends import (
     appearance,
     balancer_of,
     cluster_ips,
-    intervals,
     kind_of,
     usable_scopes,
 )
 from kproxy.dataplanes.nftables.layout import LOCAL_SET, WORDS, Kind, Options, Scope
 from kproxy.dataplanes.nftables.shapes import (
     Balancer,
-    Facts,
     Meeting,
     dispatch_chain,
+    facts_of,
     meeting,
     policy_chain,
     scopes_wanted,
@@ -86,7 +86,7 @@ def _draw(record: Record, found: Found, codec: Codec, committed: Committed) -> N
 def differences(committed: Committed, table: RoutingTable, target: Target, options: Options) -> Sequence[Difference]:
     """Return everything that is not as the table says."""
     comparison = _Comparison(committed, target, options)
-    return [*_rules(committed, Facts.of(table.node, target.family), target, options), *comparison.run(table)]
+    return [*_rules(committed, facts_of(table.node, target.family), target, options), *comparison.run(table)]
 
 
 def _rules(committed: Committed, facts: Facts, target: Target, options: Options) -> Iterator[Difference]:

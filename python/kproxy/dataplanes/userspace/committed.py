@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.userspace.elements import ElementKey, Elements
-from kproxy.dataplanes.userspace.judging import Facts
 from kproxy.table.route import Route, RouteKey
 
 _REVISIONS = itertools.count(1)

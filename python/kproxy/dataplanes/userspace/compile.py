@@ -8,10 +8,11 @@ are, and what no route claims is surplus.
 from collections.abc import Mapping
 from typing import Final
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.userspace import layout
 from kproxy.dataplanes.userspace.committed import Committed, Outcome
 from kproxy.dataplanes.userspace.elements import SHARED, ElementKey, elements_of, node_elements
-from kproxy.dataplanes.userspace.judging import Facts
+from kproxy.dataplanes.userspace.judging import facts_of
 from kproxy.dataplanes.userspace.layout import WORDS, Options
 from kproxy.dataplanes.userspace.services import Claim, Service, claims_of, limit_of, meanwhile, service_of
 from kproxy.dataplanes.userspace.structure import Structure
@@ -43,7 +44,7 @@ def compile_changes(
         wanted.sort(key=lambda item: -item[1].priority if item[1] else -1 << 40)
     facts = committed.facts
     if facts is None or everything or changes.node:
-        facts = Facts.of(changes.after.node, family, options)
+        facts = facts_of(changes.after.node, family, options)
     compilation = _Compilation(committed, held, options, facts, target, Codec(family))
     for key, route in wanted:
         compilation.route(key, route)

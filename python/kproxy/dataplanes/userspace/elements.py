@@ -2,9 +2,9 @@
 """The sets and maps of the table, and the elements a route has in them."""
 
 import functools
-from collections.abc import Iterator
 from typing import Final, TypeAlias
 
+from kproxy.dataplanes.nft_tables import intervals
 from kproxy.dataplanes.userspace import layout
 from kproxy.dataplanes.userspace.judging import code, usable_sets
 from kproxy.dataplanes.userspace.layout import Options
@@ -57,22 +57,9 @@ def elements_of(route: Route, codec: Codec, options: Options) -> Elements:
             found[layout.CLUSTER_IPS, codec.address(frontend.address), None] = None
         if frontend.sources is not None:
             found[layout.GUARDED, name, None] = None
-            for first, last in _intervals(codec, frontend):
+            for first, last in intervals(codec, frontend):
                 found[layout.ALLOWED, name + first, name + last] = None
     return found
-
-
-def _intervals(codec: Codec, frontend: Frontend) -> Iterator[tuple[bytes, bytes]]:
-    """Yield first and last address of each range that may dial a guarded frontend. None overlap: the kernel refuses that."""
-    sources = frontend.sources
-    if sources is None:
-        return
-    found = [codec.interval(prefix) for prefix in sources.ranges]
-    yield from found
-    if sources.itself:
-        address = codec.address(frontend.address)
-        if not any(first <= address <= last for first, last in found):
-            yield address, address
 
 
 def node_elements(addresses_: tuple[str, ...], codec: Codec) -> Elements:

@@ -5,11 +5,11 @@ A policy code is a number; chains exist per distinct code, never per Service.
 """
 
 import functools
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import Facts, pod_match, refusal
 from kproxy.dataplanes.userspace import layout
 from kproxy.dataplanes.userspace.layout import Options, Reason, Words
 from kproxy.table.frontend import Frontend
@@ -28,21 +28,13 @@ _CONSEQUENCES: Final = (
 )
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """What of NodeFacts this family's rules depend on."""
-
-    family: FamilyFacts = FamilyFacts()
-    wrong_port: Action = Action.REJECT
-    unallocated: Action = Action.DROP
-
-    @classmethod
-    def of(cls, node: NodeFacts, family: Family, options: Options) -> "Facts":
-        """Pick what counts for one family and for the clients that are served."""
-        facts = node.of(family)
-        if not options.serves_all:
-            nodeports = msgspec.structs.replace(facts.nodeports, every=False, addresses=())
-            return cls(FamilyFacts(nodeports=nodeports), Action.PASS, Action.PASS)
-        return cls(msgspec.structs.replace(facts, addresses=()), node.wrong_port, node.unallocated)
+def facts_of(node: NodeFacts, family: Family, options: Options) -> Facts:
+    """Pick what counts for one family and for the clients that are served."""
+    facts = Facts.of(node, family)
+    if not options.serves_all:
+        nodeports = msgspec.structs.replace(facts.family.nodeports, every=False, addresses=())
+        return Facts(FamilyFacts(nodeports=nodeports), Action.PASS, Action.PASS)
+    return msgspec.structs.replace(facts, family=msgspec.structs.replace(facts.family, addresses=()))
 
 
 Usable = frozenset[EndpointSet]
@@ -106,16 +98,10 @@ def policy_chain(number: int, words: Words, pods: PodTest | None) -> tuple[str, 
     if loopback != outside:
         rules.append(f"{words.ip} daddr {words.loopback} {loopback}")
     if pods and not pod == node == outside:
-        rules.append(f"{_pod_match(pods, words)} {pod}")
+        rules.append(f"{pod_match(pods, words.ip)} {pod}")
     if node != outside:
         rules.append(f"fib saddr type local {node}")
     return (*rules, outside)
-
-
-def _pod_match(pods: PodTest, words: Words) -> str:
-    if pods.cidr:
-        return f"{words.ip} saddr {pods.cidr}"
-    return f'iifname "{pods.interface}"' if pods.interface else f'iifname "{pods.interface_prefix}*"'
 
 
 def dispatch_chain(words: Words, facts: Facts) -> tuple[str, ...]:
@@ -133,15 +119,10 @@ def dispatch_chain(words: Words, facts: Facts) -> tuple[str, ...]:
         "jump guard",
         frontend,
         *(f"{match} jump nodeports" for match in matches),
-        *_refusal(f"{words.ip} daddr @{layout.CLUSTER_IPS}", facts.wrong_port, Reason.WRONG_PORT),
+        *refusal(f"{words.ip} daddr @{layout.CLUSTER_IPS}", facts.wrong_port, Reason.WRONG_PORT),
         *(
             rule
             for prefix in facts.family.service_cidrs
-            for rule in _refusal(f"{words.ip} daddr {prefix}", facts.unallocated, Reason.UNALLOCATED)
+            for rule in refusal(f"{words.ip} daddr {prefix}", facts.unallocated, Reason.UNALLOCATED)
         ),
     )
-
-
-def _refusal(match: str, action: Action, reason: Reason) -> Iterator[str]:
-    if action in {Action.REJECT, Action.DROP}:
-        yield f"{match} goto {action}-{reason}"

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import Refusal
 from kproxy.table.terms import Client, Family
 
 VERSION: Final = 1  # of the layout: another number in the kernel means another age's table, which is written anew
@@ -49,7 +50,7 @@ ABOUT_FINGERPRINT: Final = 3  # digest of the rules as the kernel showed them th
 EVERYBODY: Final = frozenset(Client)
 
 
-class Reason(enum.StrEnum):
+class Reason(Refusal):
     """Why a packet was refused; each has its counter in ``refusals``."""
 
     NO_ENDPOINTS = "no-endpoints"
@@ -59,18 +60,6 @@ class Reason(enum.StrEnum):
     UNALLOCATED = "unallocated"
     NO_RELAY = "no-relay"  # nobody listens: the relay has died
     RELAY_PORT = "relay-port"  # somebody dialled the relay itself
-
-    @property
-    def code(self) -> int:
-        """The key in ``refusals``."""
-        return list(Reason).index(self) + 1
-
-    @property
-    def actions(self) -> tuple[str, ...]:
-        """How it may be refused."""
-        if self in {Reason.WRONG_PORT, Reason.UNALLOCATED}:
-            return ("reject", "drop")
-        return ("drop",) if self in {Reason.NO_LOCAL_ENDPOINTS, Reason.SOURCE_RANGE} else ("reject",)
 
 
 class Scope(enum.IntEnum):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.userspace.elements import schemas
-from kproxy.dataplanes.userspace.judging import Facts
 from kproxy.dataplanes.userspace.layout import WORDS, Options
 from kproxy.dataplanes.userspace.structure import Structure
 from kproxy.kernel.nft import Nft, NftRefused

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.userspace import layout
-from kproxy.dataplanes.userspace.judging import Facts, chain_name, dispatch_chain, policy_chain
+from kproxy.dataplanes.userspace.judging import chain_name, dispatch_chain, policy_chain
 from kproxy.dataplanes.userspace.layout import Chain, Options, Reason, Words
 from kproxy.kernel.nft_elements import Schema, number_text
 from kproxy.kernel.nft_rules import digest

@@ -4,9 +4,10 @@
 from collections.abc import Iterator, Mapping
 
 from kproxy.dataplanes.contract import Difference
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.userspace.committed import Committed
 from kproxy.dataplanes.userspace.elements import ElementKey, elements_of, node_elements, served_frontends
-from kproxy.dataplanes.userspace.judging import Facts
+from kproxy.dataplanes.userspace.judging import facts_of
 from kproxy.dataplanes.userspace.layout import WORDS, Options
 from kproxy.dataplanes.userspace.services import Service, service_of
 from kproxy.dataplanes.userspace.structure import Structure
@@ -21,7 +22,7 @@ def differences(
     committed: Committed, held: Mapping[str, Service], table: RoutingTable, family: Family, options: Options, target: Target
 ) -> Iterator[Difference]:
     """Yield everything that is not as the table says."""
-    facts = Facts.of(table.node, family, options)
+    facts = facts_of(table.node, family, options)
     yield from _rules(committed, facts, family, options)
     yield from _elements(committed, facts, table, Codec(family), options, target)
     yield from _services(held, table, family, options)

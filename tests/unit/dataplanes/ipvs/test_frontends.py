@@ -5,7 +5,8 @@ import msgspec
 import pytest
 
 from kproxy.dataplanes.ipvs.frontends import Appearance, World, appearance
-from kproxy.dataplanes.ipvs.layout import CLIENTS, Answer, Facts, Kind, Options
+from kproxy.dataplanes.ipvs.layout import CLIENTS, Answer, Kind, Options
+from kproxy.dataplanes.nft_tables import Facts
 from kproxy.kernel.ipvs_values import VirtualServer
 from kproxy.kernel.nft_elements import Codec, read_number
 from kproxy.table.node import NodePortAddresses
