@@ -30,7 +30,7 @@ check: setup ## the everyday loop: format, lint, types, layers, unit tests; seco
 	@$(TIMED) "layers" $(MAKE) -s layers
 	@$(TIMED) "unit"   $(MAKE) -s unit
 
-conformance: setup ## CASES=FILE MODE=model|nftables|iptables: any file of unit or traffic cases
+conformance: setup ## CASES=FILE MODE=model|nftables|iptables|ipvs|userspace: any file of unit or traffic cases
 	@$(VENV)/python -m tests.conformance $(CASES) $(MODE)
 
 bench: ## the benchmark suite; ONLY=WORD picks

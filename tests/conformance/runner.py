@@ -29,12 +29,20 @@ def load(path: Path) -> list[Case]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run ``FILE MODE``; 0 when something ran and nothing failed."""
-    if len(arguments) != 2 or arguments[1] not in (MODEL, *MODES):
-        print(f"usage: python -m tests.conformance FILE {'|'.join((MODEL, *MODES))}", file=sys.stderr)
+    """Run ``FILE MODE [SHARE]``; 0 when something ran and nothing failed. Share 2/3 is every third case from the second."""
+    share = _share(arguments[2]) if len(arguments) == 3 else slice(None)
+    if len(arguments) not in (2, 3) or arguments[1] not in (MODEL, *MODES) or share is None:
+        print(f"usage: python -m tests.conformance FILE {'|'.join((MODEL, *MODES))} [NUMBER/OF]", file=sys.stderr)
         return 2
-    results = run(load(Path(arguments[0])), arguments[1])
-    return report(results)
+    return report(run(load(Path(arguments[0]))[share], arguments[1]))
+
+
+def _share(text: str) -> slice | None:
+    """Read a share; None when it is none."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        return None
+    return slice(int(number) - 1, None, int(of))
 
 
 def run(cases: Sequence[Case], mode: str) -> list[Result]:
