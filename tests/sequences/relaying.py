@@ -5,10 +5,10 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from kproxy.dataplanes.contract import Applied, Committed
+from kproxy.dataplanes.contract import Applied, Committed, Dataplane
 from kproxy.dataplanes.userspace.dataplane import UserspaceDataplane
 from kproxy.dataplanes.userspace.layout import Options
 from kproxy.dataplanes.userspace.opening import open_userspace
@@ -89,19 +89,19 @@ class Server:
 
 
 class Relaying:
-    """The bed with userspace mode in force on its node. Make it with :func:`relaying`."""
+    """The bed with dataplanes in force on its node. Make it with :func:`relaying`."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, open_dataplanes: Callable[[], Sequence[Dataplane]]) -> None:
         self.bed = Bed()
         self.client, self.node, self.server = self.bed.client, self.bed.node, self.bed.server
         self.node.ip("route add default via 172.21.0.2")  # so that its own processes have a way to the ClusterIPs
         self.table: RoutingTable | None = None
-        self._committed: dict[Family, Committed] = {}
+        self._committed: dict[int, Committed] = {}
         with inside(self.node.namespace):
-            self.planes: Sequence[UserspaceDataplane] = open_userspace(Family, options)
+            self.planes = open_dataplanes()
             for plane in self.planes:
                 plane.probe()
-                self._committed[plane.family] = plane.read_back()
+                self._committed[id(plane)] = plane.read_back()
         self._servers = contextlib.ExitStack()
 
     def serve(self, host: Host, address: str, port: int = 8080, protocol: Protocol = Protocol.TCP) -> Server:
@@ -118,24 +118,28 @@ class Relaying:
             self.commit(plane, self.table, after, settled=settled)
         self.table = after
 
-    def commit(
-        self, plane: UserspaceDataplane, before: RoutingTable | None, after: RoutingTable, *, settled: bool = True
-    ) -> None:
+    def commit(self, plane: Dataplane, before: RoutingTable | None, after: RoutingTable, *, settled: bool = True) -> None:
         """Commit a table, settled if asked to, and verified."""
         with inside(self.node.namespace):
-            answer = plane.commit(plane.compile(self._committed[plane.family], changes(before, after)))
+            answer = plane.commit(plane.compile(self._committed[id(plane)], changes(before, after)))
             assert isinstance(answer, Applied), answer
             if settled:
                 plane.settle()
-            self._committed[plane.family] = answer.committed
+            self._committed[id(plane)] = answer.committed
             assert list(plane.verify(answer.committed, after)) == []
+
+    def stop_relay(self) -> None:
+        """Let the relay die."""
+        for plane in self.planes:
+            assert isinstance(plane, UserspaceDataplane)
+            plane.relay.stop()
 
     def repair(self) -> None:
         """Read back and commit anew, as a daemon does when it has noticed that somebody else was there."""
         assert self.table is not None
         for plane in self.planes:
             with inside(self.node.namespace):
-                self._committed[plane.family] = plane.read_back()
+                self._committed[id(plane)] = plane.read_back()
             self.commit(plane, None, self.table)
 
     def dial(self, host: Host, address: str, port: int) -> socket.socket:
@@ -170,9 +174,11 @@ def said(connection: socket.socket, words: bytes = b"who") -> str:
 
 
 @contextlib.contextmanager
-def relaying(options: Options = ONE) -> Iterator[Relaying]:
-    """Have the bed for the length of a block."""
-    bed = Relaying(options)
+def relaying(
+    open_dataplanes: Callable[[], Sequence[Dataplane]] = lambda: open_userspace(Family, ONE),
+) -> Iterator[Relaying]:
+    """Have the bed for the length of a block: with userspace mode, unless other dataplanes are asked for."""
+    bed = Relaying(open_dataplanes)
     try:
         yield bed
     finally:

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from kproxy.config.effective import Effective
+from kproxy.daemon import modes
 from kproxy.dataplanes.userspace.layout import Options
+from kproxy.dataplanes.userspace.opening import open_userspace
 from kproxy.lab.namespaces import inside
-from kproxy.table.terms import Protocol
+from kproxy.table.terms import Family, Mode, Protocol
 from tests.sequences.relaying import CLIENT, HERE, NODE, Relaying, opened, relaying, said, service
 
 pytestmark = pytest.mark.packets
@@ -49,7 +52,7 @@ def test_a_dead_relay_refuses_at_once(on: Relaying) -> None:
     """Rules without a relay make nobody wait."""
     one = on.serve(on.server, A)
     on.tell(service("web", VIP, [one.key], node_port=30080))
-    on.planes[0].relay.stop()
+    on.stop_relay()
 
     for host, address, port in ((on.client, VIP, 80), (on.client, NODE, 30080), (on.node, VIP, 80)):
         with pytest.raises(ConnectionRefusedError):
@@ -67,9 +70,28 @@ def test_the_relay_never_dials_itself(on: Relaying) -> None:
 
 
 @BOTH
+def test_loopback_beside_a_mode_that_translates(protocol: Protocol) -> None:
+    """Where nftables mode serves the others, a small relay serves NodePorts on 127.0.0.1 and ::1, if asked to."""
+    asked = Effective(mode=Mode.NFTABLES, node_port_addresses=("localhost",), localhost_node_ports=True)
+    with relaying(lambda: modes.open_dataplanes(asked, Family)) as on:
+        on.node.ip("addr add fd00:ee::1/128 dev lo nodad")
+        one, six = on.serve(on.server, A, protocol=protocol), on.serve(on.node, "fd00:ee::1", protocol=protocol)
+        on.tell(
+            service("web", VIP, [one.key], node_port=30080, protocol=protocol),
+            service("six", VIP6, [six.key], node_port=30080, protocol=protocol),
+        )
+
+        assert on.ask(on.node, "127.0.0.1", 30080, protocol) == one.key
+        assert on.ask(on.node, "::1", 30080, protocol) == six.key
+        for host in (on.client, on.node):
+            assert on.ask(host, VIP, 80, protocol) == one.key
+            assert on.ask(host, NODE, 30080, protocol) == one.key
+
+
+@BOTH
 def test_the_clients_address_is_kept_where_it_can_be(protocol: Protocol) -> None:
     """Asked to, the relay dials endpoints on this node from the client's address: a Pod's, and the node's own."""
-    with relaying(Options(workers=1, keep_source=True)) as on:
+    with relaying(lambda: open_userspace(Family, Options(workers=1, keep_source=True))) as on:
         pod, host = on.serve(on.server, A, protocol=protocol), on.serve(on.node, HERE, 9090, protocol)
         on.tell(service("pod", VIP, [pod.key], protocol=protocol), service("host", OTHER_VIP, [host.key], protocol=protocol))
 
