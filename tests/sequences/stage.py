@@ -3,7 +3,10 @@
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Final
+
+import msgspec
 
 from kproxy.dataplanes.contract import Applied, Committed, Dataplane
 from kproxy.kernel.conntrack import Conntrack
@@ -14,7 +17,8 @@ from kproxy.routing.stale import cleanup
 from kproxy.table.errors import KernelError
 from kproxy.table.routing_table import Changes
 from kproxy.table.terms import Family, Mode, Protocol
-from tests.conformance.packets.dial import Dial, Dialler, Met, Outcome
+from tests.conformance.packets.dial import Dial, Met, Outcome
+from tests.conformance.packets.diallers import dialler_of
 from tests.conformance.packets.flows import enough
 from tests.conformance.packets.node import LOCAL, Node, playing_node
 from tests.conformance.packets.program import open_dataplanes
@@ -24,6 +28,7 @@ THIS: Final = "this-node"
 NODE4, NODE6 = "192.168.0.2", "2001:db8::1"
 POD, OUTSIDE = "10.0.0.2", "203.0.113.2"
 PODS_HERE: Final = [POD, "10.0.0.3", "10.180.0.1", "10.180.0.2", "10.180.0.3", "fd00:10::2"]
+MODE: Final = ContextVar("MODE", default=Mode.NFTABLES)  # set by the fixture ``any_mode``
 SETTINGS: Final = Settings(node=THIS, mode=Mode.NFTABLES, cluster_cidrs=("10.0.0.0/8", "fd00:10::/32"))
 
 
@@ -33,7 +38,7 @@ class Stage:
     def __init__(self, node: Node, settings: Settings) -> None:
         self.node = node
         self.settings = settings
-        self.dialler = Dialler(node)
+        self.dialler = dialler_of(settings.mode, node)
         self.router = Router(self.settings)
         self.planes: list[Dataplane] = []
         self.committed: dict[Family, Committed] = {}
@@ -115,10 +120,10 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(*events: Event, settings: Settings = SETTINGS) -> Iterator[Stage]:
-    """Set up a node that knows itself and these events, in force."""
+def stage(*events: Event, settings: Settings | None = None) -> Iterator[Stage]:
+    """Set up a node that knows itself and these events, in force: in the mode that the test runs in, unless it says how."""
     with playing_node([NODE4, NODE6], {"pods0": PODS_HERE}, "eth0") as node:
-        on = Stage(node, settings)
+        on = Stage(node, settings or msgspec.structs.replace(SETTINGS, mode=MODE.get()))
         try:
             on.tell(*cluster(*events))
             yield on

@@ -16,6 +16,7 @@ from tests.sequences.objects import Place, endpoints, service
 from tests.sequences.stage import Stage, stage
 
 pytestmark = pytest.mark.packets
+ANY_MODE = pytest.mark.usefixtures("any_mode")
 
 VIP = "172.30.0.1"
 MAGLEV = service("web", VIP, annotations={SCHEDULER_ANNOTATION: "mh"})
@@ -61,6 +62,7 @@ def weighted(*weights: int) -> list[Upsert]:
     ]
 
 
+@ANY_MODE
 def test_endpoints_get_connections_by_their_weights() -> None:
     """A canary's share is what its annotation says, a drained slice's is none, and weights may change at any time."""
     with stage(service("web", VIP), *weighted(90, 10, 0)) as on:
@@ -78,6 +80,7 @@ def homes(on: Stage, clients: int = 2_000) -> dict[str, str]:
     return {outcome.dial.source: outcome.endpoint for outcome in outcomes}
 
 
+@ANY_MODE
 def test_maglev_sends_a_client_to_the_same_endpoint_without_remembering_it() -> None:
     """Every connection of a client goes to one endpoint, on a node that was started anew as well."""
     places = [Place(f"10.180.1.{last}", "other-node") for last in range(1, 6)]
@@ -89,6 +92,7 @@ def test_maglev_sends_a_client_to_the_same_endpoint_without_remembering_it() -> 
         assert homes(on) == first
 
 
+@ANY_MODE
 def test_maglev_moves_hardly_anybody_when_an_endpoint_leaves() -> None:
     """The clients of the one that left are spread over the others; of the rest at most a few in a hundred move."""
     places = [Place(f"10.180.1.{last}", "other-node") for last in range(1, 11)]

@@ -13,6 +13,7 @@ from tests.sequences.objects import Place, endpoints, gone, leaving, service
 from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, cluster, stage
 
 pytestmark = pytest.mark.packets
+ANY_MODE = pytest.mark.usefixtures("any_mode")
 
 ONE, TWO, THREE = "172.30.0.1", "172.30.0.2", "172.30.0.3"
 HERE, FAR, FURTHER = Place("10.180.0.1"), Place("10.180.1.1", "other-node"), Place("10.180.2.1", "third-node")
@@ -35,6 +36,7 @@ def is_down(on: Stage, address: str, port: int = 80) -> None:
         assert on.met(address, port, source=source) <= {"NONE", "REJECT", "DROP"}
 
 
+@ANY_MODE
 def test_5_services_go_up_and_down_beside_each_other() -> None:
     """Deleting one Service and adding another leaves the third alone."""
     first, second, third = service("one", ONE), service("two", TWO), service("three", THREE)
@@ -52,6 +54,7 @@ def test_5_services_go_up_and_down_beside_each_other() -> None:
         is_up(on, THREE, HERE, FAR, FURTHER)
 
 
+@ANY_MODE
 def test_6_a_service_comes_back_with_the_same_address() -> None:
     """A deleted Service that is made anew serves as before, whichever of its objects is told first."""
     item, slice_ = service("web", ONE), endpoints("web", [HERE, FAR])
@@ -65,6 +68,7 @@ def test_6_a_service_comes_back_with_the_same_address() -> None:
         is_up(on, ONE, HERE, FAR)
 
 
+@ANY_MODE
 def test_15_a_deleted_node_port_is_free_again() -> None:
     """Nothing listens on or translates a released node port, and the next Service may have it."""
     ports = [("TCP", 80, 31001)]
@@ -82,6 +86,7 @@ def test_15_a_deleted_node_port_is_free_again() -> None:
         assert on.met(NODE4, 31001, source=OUTSIDE) == keys(FAR)
 
 
+@ANY_MODE
 def test_27_the_proxy_name_label_hands_a_service_over_and_back() -> None:
     """A Service with the label belongs to another proxy; the label may come and go."""
     label = {PROXY_NAME_LABEL: "another"}
@@ -104,6 +109,7 @@ def labelled(slice_: Upsert) -> Upsert:
     return Upsert(msgspec.structs.replace(slice_.object, metadata=meta))
 
 
+@ANY_MODE
 def test_28_the_headless_label_takes_a_service_out_and_back() -> None:
     """Its slices carry the label and do not count; without them the Service has no endpoints."""
     never, web = endpoints("never", [HERE]), endpoints("web", [HERE, FAR])
@@ -116,6 +122,7 @@ def test_28_the_headless_label_takes_a_service_out_and_back() -> None:
         is_up(on, TWO, HERE, FAR)
 
 
+@ANY_MODE
 def test_29_a_service_without_endpoints_refuses_at_once() -> None:
     """A client is told so rather than left waiting, from the first table on; the first endpoint ends it."""
     with stage(service("web", ONE)) as on:
@@ -143,6 +150,7 @@ def test_40_services_work_after_the_proxy_is_restarted() -> None:
         is_up(on, THREE, HERE, FAR)
 
 
+@ANY_MODE
 def test_58_same_node_is_preferred_while_it_serves() -> None:
     """With hints for nodes, clients stay on their node and move to the other endpoint when theirs is gone."""
     here, there = (
@@ -159,6 +167,7 @@ def test_58_same_node_is_preferred_while_it_serves() -> None:
         is_up(on, ONE, there)
 
 
+@ANY_MODE
 def test_71_a_deleted_node_port_service_serves_no_more() -> None:
     """The ClusterIP Service over the same Pods goes on; every dial of the old node port fails."""
     node_port = service("exposed", TWO, ports=[("TCP", 80, 31001)], type="NodePort")

@@ -17,6 +17,7 @@ from tests.sequences.objects import Place, endpoints, leaving, service
 from tests.sequences.stage import NODE4, OUTSIDE, POD, Stage, stage
 
 pytestmark = pytest.mark.packets
+ANY_MODE = pytest.mark.usefixtures("any_mode")
 
 VIP, PORT, HEALTH_PORT = "172.30.0.1", 31001, 32000
 PLACES = {"on the Pod's node": Place("10.180.0.1", "this-node"), "on the other node": Place("10.180.0.1", "other-node")}
@@ -41,6 +42,7 @@ def met(on: Stage, address: str, port: int = 80, source: str = POD) -> set[str]:
 REACHED = {"10.180.0.1:8080"}
 
 
+@ANY_MODE
 def test_19_published_unready_endpoints_serve_even_while_they_leave(place: Place) -> None:
     """With publishNotReadyAddresses the slice says ready, and ready beats terminating."""
     published = msgspec.structs.replace(place, ready=True, serving=False, terminating=True)
@@ -51,6 +53,7 @@ def test_19_published_unready_endpoints_serve_even_while_they_leave(place: Place
         assert met(on, NODE4, PORT, source=OUTSIDE) == REACHED
 
 
+@ANY_MODE
 def test_20_unready_endpoints_that_leave_do_not_serve(place: Place) -> None:
     """Once publishNotReadyAddresses is off the same Pod is neither ready nor serving, and everybody is refused."""
     published = msgspec.structs.replace(place, ready=True, serving=False, terminating=True)
@@ -99,6 +102,7 @@ async def test_35_the_health_port_turns_red_while_the_node_port_still_serves() -
     assert complaints == []
 
 
+@ANY_MODE
 def test_36_the_last_endpoints_serve_while_they_leave_policy_cluster(place: Place) -> None:
     """Nobody else is ready, so the terminating Pod is used from every node."""
     with stage(service("web", VIP), endpoints("web", [place])) as on:
@@ -107,6 +111,7 @@ def test_36_the_last_endpoints_serve_while_they_leave_policy_cluster(place: Plac
             assert met(on, VIP, source=source) == REACHED
 
 
+@ANY_MODE
 def test_37_the_last_local_endpoint_serves_while_it_leaves_internal_policy_local(place: Place) -> None:
     """The Pod's own node uses it; the other node must not."""
     with stage(service("web", VIP, internalTrafficPolicy="Local"), endpoints("web", [place])) as on:
@@ -115,6 +120,7 @@ def test_37_the_last_local_endpoint_serves_while_it_leaves_internal_policy_local
             assert met(on, VIP, source=source) == (REACHED if place.node == "this-node" else {"DROP"})
 
 
+@ANY_MODE
 def test_38_the_last_endpoints_serve_while_they_leave_external_policy_cluster(place: Place) -> None:
     """As 36, over the node port."""
     with stage(*exposed(externalTrafficPolicy="Cluster"), endpoints("web", [place])) as on:
@@ -123,6 +129,7 @@ def test_38_the_last_endpoints_serve_while_they_leave_external_policy_cluster(pl
             assert met(on, NODE4, PORT, source=source) == REACHED
 
 
+@ANY_MODE
 def test_39_the_last_local_endpoint_serves_while_it_leaves_external_policy_local(place: Place) -> None:
     """The Pod's own node answers outside clients; the other node must not, while its own Pods and processes get through."""
     with stage(*exposed(externalTrafficPolicy="Local"), endpoints("web", [place])) as on:
@@ -132,6 +139,7 @@ def test_39_the_last_local_endpoint_serves_while_it_leaves_external_policy_local
             assert met(on, NODE4, PORT, source=source) == REACHED
 
 
+@ANY_MODE
 def test_trap_6_endpoints_shrink_to_none_and_back_while_a_client_keeps_sending() -> None:
     """Refused while there is nobody, served again by the very next packet."""
     here = PLACES["on the Pod's node"]
