@@ -29,26 +29,45 @@ pub(crate) struct Shared {
     pub table: ArcSwap<Table>,
     /// One a worker.
     pub lanes: Vec<Lane>,
+    /// Connections on their way from one worker to another.
+    pub moving: AtomicUsize,
     /// What workers said that panicked.
     panics: Mutex<Vec<String>>,
 }
 
 /// What one worker writes and others read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Lane {
+    pub mailbox: Mailbox,
     pub connections: AtomicUsize,
     /// Flows of datagrams.
     pub flows: AtomicUsize,
     /// Pipes that some way of a connection has.
     pub pipes: AtomicUsize,
+    /// Connections that proved to be long transfers.
+    pub bulk: AtomicUsize,
     pub meter: WorkerMeter,
+}
+
+impl Lane {
+    fn open() -> std::io::Result<Self> {
+        Ok(Self {
+            mailbox: Mailbox::open()?,
+            connections: AtomicUsize::default(),
+            flows: AtomicUsize::default(),
+            pipes: AtomicUsize::default(),
+            bulk: AtomicUsize::default(),
+            meter: WorkerMeter::default(),
+        })
+    }
 }
 
 impl Shared {
     /// The connections of all workers together.
     pub fn connections(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.connections.load(Ordering::Relaxed)).sum()
+        let settled: usize = self.lanes.iter().map(|lane| lane.connections.load(Ordering::Relaxed)).sum();
+        settled + self.moving.load(Ordering::Relaxed)
     }
 }
 
@@ -57,7 +76,6 @@ impl Shared {
 pub struct Relay {
     shared: Arc<Shared>,
     ports: Ports,
-    mailboxes: Vec<Arc<Mailbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held while a table is made from the one before. True once there has been one.
     served: Mutex<bool>,
@@ -74,26 +92,23 @@ impl Relay {
         if steered.is_some() {
             steer::attach(&sockets)?;
         }
-        let lanes = (0..workers).map(|_| Lane::default()).collect();
-        let shared = Arc::new(Shared { config, table: ArcSwap::default(), lanes, panics: Mutex::default() });
         let failed = |error: std::io::Error| Error::system(&error, "starting a worker of the relay");
-        let mut relay = Self { shared, ports, mailboxes: Vec::new(), threads: Mutex::default(), served: Mutex::default() };
+        let lanes = (0..workers).map(|_| Lane::open()).collect::<std::io::Result<_>>().map_err(failed)?;
+        let (table, moving, panics) = (ArcSwap::default(), AtomicUsize::default(), Mutex::default());
+        let shared = Arc::new(Shared { config, table, lanes, moving, panics });
+        let mut relay = Self { shared, ports, threads: Mutex::default(), served: Mutex::default() };
         for (number, sockets) in sockets.into_iter().enumerate() {
-            let mailbox = Arc::new(Mailbox::open().map_err(failed)?);
             let home = Home::new(steered.as_ref().map(|plan| plan[number]));
-            let worker =
-                Worker::new(number, Arc::clone(&relay.shared), Arc::clone(&mailbox), sockets, home).map_err(failed)?;
+            let worker = Worker::new(number, Arc::clone(&relay.shared), sockets, home).map_err(failed)?;
             let shared = Arc::clone(&relay.shared);
-            let own = Arc::clone(&mailbox);
             let thread = thread::Builder::new()
                 .name(format!("relay-{number}"))
                 .spawn(move || {
                     // Signals are for the threads of the program, and a pipe or socket without a reader is no news here.
                     let _ = process::block_signals();
-                    guarded(number, worker, &shared, &own);
+                    guarded(number, worker, &shared);
                 })
                 .map_err(failed)?;
-            relay.mailboxes.push(mailbox);
             relay.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(relay)
@@ -140,12 +155,13 @@ impl Relay {
     /// Copies of the sockets, for the process that relieves this one. Drain once it serves.
     pub fn hand_over(&self) -> Inherited {
         // One after the other: the kernel numbers the sockets of a port, and their order is kept.
-        let share = |mailbox: &Arc<Mailbox>| {
+        let share = |lane: &Lane| {
             let (answer, answers) = channel();
-            mailbox.send(Message::Share(answer));
+            // From a worker that has left, the message comes back, and with its end there is no answer to wait for.
+            drop(lane.mailbox.send(Message::Share(answer)));
             answers.recv().unwrap_or_default()
         };
-        Inherited { sockets: self.mailboxes.iter().flat_map(share).collect() }
+        Inherited { sockets: self.shared.lanes.iter().flat_map(share).collect() }
     }
 
     /// Connections there are, and those being dialled.
@@ -174,7 +190,10 @@ impl Relay {
     }
 
     fn tell(&self, message: impl Fn() -> Message) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.send(message()));
+        for lane in &self.shared.lanes {
+            // One that has left needs not be told.
+            let _ = lane.mailbox.send(message());
+        }
     }
 }
 
@@ -186,11 +205,11 @@ impl Drop for Relay {
 
 /// Run a worker to its end. One that panics takes its connections with it and nothing else: its sockets close, so that
 /// the kernel gives new clients to its siblings.
-fn guarded(number: usize, mut worker: Worker, shared: &Shared, mailbox: &Mailbox) {
+fn guarded(number: usize, mut worker: Worker, shared: &Shared) {
     let result = catch_unwind(AssertUnwindSafe(|| worker.run()));
     // Even of one that panicked in the midst of its work the clients are told; should that fail, too, it ends here.
     let _ = catch_unwind(AssertUnwindSafe(move || worker.stop()));
-    mailbox.close();
+    shared.lanes[number].mailbox.close();
     if let Err(payload) = result {
         let said = payload
             .downcast_ref::<&str>()

@@ -51,6 +51,11 @@ impl Flow {
         Arc::ptr_eq(&self.frontend, &found.live.frontends[found.frontend])
     }
 
+    /// Another worker counts it from now on.
+    pub fn hand_to(&mut self, worker: usize) {
+        self.worker = worker;
+    }
+
     /// The endpoint it goes to.
     pub fn member(&self) -> &Arc<Member> {
         &self.member

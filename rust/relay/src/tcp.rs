@@ -3,10 +3,12 @@
 //!
 //! - `accept`: clients come, or are turned away; `dial`: an endpoint is found that answers
 //! - `transfer`: what an open connection does; `copy`, `splice`, `pipes`: how its bytes move
+//! - `sharing`: long transfers passed to workers that have fewer
 //! - `deadlines`: what happens when nothing happens
 //! - `connection`: what is known of one
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::listen::Bound;
@@ -18,11 +20,12 @@ use crate::worker::slab::Slab;
 use crate::worker::timers::{ticks, Tick, Wheel};
 
 mod accept;
-mod connection;
+pub(crate) mod connection;
 mod copy;
 mod deadlines;
 mod dial;
 mod pipes;
+mod sharing;
 mod splice;
 mod transfer;
 
@@ -50,6 +53,8 @@ pub(crate) struct Tcp {
     wheel: Wheel,
     /// Those that have more to move than their turn allowed.
     queue: VecDeque<Place>,
+    /// Once the relay drains: when whatever is left will be reset.
+    leaving: Tick,
 }
 
 impl Tcp {
@@ -61,6 +66,7 @@ impl Tcp {
             tools: Tools { scratch: vec![0; SCRATCH].into(), pipes: Pipes::default() },
             wheel: Wheel::default(),
             queue: VecDeque::new(),
+            leaving: 0,
         })
     }
 
@@ -105,6 +111,7 @@ impl Tcp {
     pub fn drain(&mut self, context: &mut Context, deadline: Duration) {
         self.close_door(context);
         let at = context.clock.tick.saturating_add(ticks(deadline)).max(1);
+        self.leaving = at;
         self.leave(at, |_| true);
     }
 
@@ -162,11 +169,13 @@ impl Tcp {
         match next {
             Next::Close => return self.end(context, place, End::Done, false),
             Next::Reset(end) => return self.end(context, place, end, true),
-            Next::Again if !connection.queued => {
-                connection.queued = true;
-                self.queue.push_back(place);
-            }
+            Next::Again | Next::Wait if self.share(context, place) => return,
             Next::Again | Next::Wait => {}
+        }
+        let Some(connection) = self.connections.get_mut(place) else { return };
+        if next == Next::Again && !connection.queued {
+            connection.queued = true;
+            self.queue.push_back(place);
         }
         if !connection.watched && !connection.ways[1].writable {
             connection.watched = context.epoll.change(&connection.client, BOTH_EDGES, Kind::Client, place).is_ok();
@@ -188,6 +197,9 @@ impl Tcp {
             if let Some(pipe) = direction.pipe {
                 self.tools.pipes.give(pipe);
             }
+        }
+        if connection.bulk {
+            context.lane().bulk.fetch_sub(1, Ordering::Relaxed);
         }
         if let Some(flow) = connection.flow {
             flow.closed(end);

@@ -25,30 +25,23 @@ pub mod timers;
 use context::Context;
 use epoll::{Batch, Kind, Place, LEVEL};
 use home::Home;
-use mailbox::{Mailbox, Message};
+use mailbox::Message;
 
 pub(crate) struct Worker {
     context: Context,
-    mailbox: Arc<Mailbox>,
     tcp: Tcp,
     udp: Udp,
     home: Home,
 }
 
 impl Worker {
-    pub fn new(
-        index: usize,
-        shared: Arc<Shared>,
-        mailbox: Arc<Mailbox>,
-        sockets: Vec<Bound>,
-        home: Home,
-    ) -> io::Result<Self> {
+    pub fn new(index: usize, shared: Arc<Shared>, sockets: Vec<Bound>, home: Home) -> io::Result<Self> {
         let context = Context::new(index, shared)?;
-        context.epoll.add(&mailbox.bell, LEVEL, Kind::Mailbox, Place { index: 0, generation: 0 })?;
+        context.epoll.add(&context.lane().mailbox.bell, LEVEL, Kind::Mailbox, Place { index: 0, generation: 0 })?;
         let (listeners, datagrams) = sockets.into_iter().partition(|bound| bound.protocol == Protocol::Tcp);
         let tcp = Tcp::new(listeners)?;
         let udp = Udp::new(&context, datagrams);
-        Ok(Self { context, mailbox, tcp, udp, home })
+        Ok(Self { context, tcp, udp, home })
     }
 
     /// Work until told to stop.
@@ -95,7 +88,7 @@ impl Worker {
 
     /// Do what other threads have asked for. False: leave.
     fn read_mail(&mut self) -> bool {
-        for message in self.mailbox.take() {
+        for message in self.context.lane().mailbox.take() {
             match message {
                 Message::Stop => return false,
                 Message::Open => {
@@ -110,6 +103,7 @@ impl Worker {
                     self.tcp.drain(&mut self.context, deadline);
                     self.udp.drain(&self.context, deadline);
                 }
+                Message::Adopt(connection) => self.tcp.adopt(&self.context, *connection),
                 Message::Share(answer) => {
                     let all = self.tcp.listeners().iter().chain(self.udp.sockets());
                     // Nobody waits for the answer any more: then nobody misses it.

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Relay;
@@ -29,7 +30,7 @@ fn a_worker_that_panics_is_told_of_and_the_others_serve_every_new_client() {
     relay.apply(vec![service(relay.ports().all, &endpoint)], &[]);
     assert_eq!(relay.alive(), Ok(()));
 
-    relay.mailboxes[0].send(Message::Panic);
+    assert!(relay.shared.lanes[0].mailbox.send(Message::Panic).is_none());
     while relay.alive().is_ok() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -52,4 +53,45 @@ fn what_was_stopped_accepts_nobody() {
     let port = relay.ports().all;
     relay.stop();
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+}
+
+#[test]
+fn long_transfers_are_shared_out_among_the_workers() {
+    let config = Config { workers: 2, transparent: false, mark: 0, ..Config::default() };
+    let relay = Relay::start(config, None).unwrap();
+    let endpoint = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    relay.apply(vec![service(relay.ports().all, &endpoint)], &[]);
+    let bulk = |worker: usize| relay.shared.lanes[worker].bulk.load(Ordering::Relaxed);
+    let said = vec![7; 3_000_000];
+
+    let mut pairs = Vec::new();
+    for number in 1..=8 {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, relay.ports().all)).unwrap();
+        let (mut served, _) = endpoint.accept().unwrap();
+        let mut heard = vec![0; said.len()];
+        std::thread::scope(|scope| {
+            scope.spawn(|| client.write_all(&said).unwrap());
+            served.read_exact(&mut heard).unwrap();
+        });
+        assert!(heard == said);
+        // One that moves is counted by neither for a moment.
+        while bulk(0) + bulk(1) != number {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(bulk(0).abs_diff(bulk(1)) <= 1, "{} and {}", bulk(0), bulk(1));
+        pairs.push((client, served));
+    }
+
+    // Those that moved are as alive as the others, both ways, and end as well.
+    for (client, served) in &mut pairs {
+        served.write_all(b"hello").unwrap();
+        let mut heard = [0; 5];
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
+    }
+    assert_eq!(relay.connections(), 8);
+    drop(pairs);
+    while relay.connections() != 0 || (bulk(0), bulk(1)) != (0, 0) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -33,3 +33,17 @@ pub fn unconfirmed(socket: impl AsFd) -> io::Result<usize> {
     check(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
     Ok(usize::try_from(bytes).unwrap_or_default())
 }
+
+/// Whether the connection is gone: whatever was sent will not be confirmed any more.
+pub fn gone(socket: impl AsFd) -> io::Result<bool> {
+    // What the kernel tells of a connection begins with its state, in one byte; `TCP_CLOSE` is the seventh.
+    const CLOSED: u8 = 7;
+    let mut state: u8 = 0;
+    let mut size: libc::socklen_t = 1;
+    let number = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most `size` bytes, the size of the local, which outlives the call.
+    let asked =
+        unsafe { libc::getsockopt(number, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut state).cast(), &raw mut size) };
+    check(asked)?;
+    Ok(state == CLOSED)
+}

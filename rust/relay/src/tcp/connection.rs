@@ -118,14 +118,17 @@ impl Direction {
     pub fn break_source(&mut self) {
         self.broken = true;
         self.readable = true;
-        if self.ended == Some(Ending::Finished) {
+        if self.sunk || self.ended == Some(Ending::Finished) {
             self.ended = Some(Ending::Reset);
         }
     }
 
-    /// The sink is broken: what waits for it is lost.
+    /// The sink is broken: what waits for it is lost, and what a broken source has left is not worth reading.
     pub fn break_sink(&mut self) {
         self.sunk = true;
+        if self.broken {
+            self.ended = Some(Ending::Reset);
+        }
         self.tail = Box::default();
         self.sent = 0;
     }
@@ -172,6 +175,8 @@ pub struct Connection {
     pub answered: bool,
     /// The endpoint was dialled so that it is confirmed what it says only together with what is said to it.
     pub hasty: bool,
+    /// It has proved to be a long transfer.
+    pub bulk: bool,
     /// The two ways, by number.
     pub ways: [Direction; 2],
     /// The dial, while there is one.
@@ -200,6 +205,7 @@ impl Connection {
             settled: false,
             answered: false,
             hasty: false,
+            bulk: false,
             // A client's socket has inherited its delay, off, from the listener.
             ways: [Direction::new(Delay::First), Direction::new(Delay::Off)],
             opened: dial.began,
@@ -217,6 +223,9 @@ impl Connection {
         (up, down)
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 // Twenty thousand idle connections are to cost no more than five megabytes.
 const _: () = assert!(size_of::<Connection>() <= 248);

@@ -61,6 +61,21 @@ impl Pipes {
         }
     }
 
+    /// One goes to another worker, if there is something in it.
+    pub fn part(&mut self, pipe: Pipe) -> Option<Pipe> {
+        if pipe.held == 0 {
+            self.give(pipe);
+            return None;
+        }
+        self.open -= 1;
+        Some(pipe)
+    }
+
+    /// One comes from another worker.
+    pub fn join(&mut self) {
+        self.open += 1;
+    }
+
     /// How often one was asked for so far.
     pub fn used(&self) -> u64 {
         self.used

@@ -128,7 +128,8 @@ pub fn reset(connection: &mut Connection, end: End, clock: &Clock, patience: std
         _ => (clock.tick.saturating_add(ticks(patience)), end),
     };
     let sunk = connection.ways[usize::from(end != End::ClientReset)].sunk;
-    let confirmed = sunk || other.is_none_or(|other| stream::unconfirmed(other).map_or(true, |bytes| bytes == 0));
+    let heard = |other| stream::unconfirmed(other).map_or(true, |bytes| bytes == 0) || stream::gone(other).unwrap_or(true);
+    let confirmed = sunk || other.is_none_or(heard);
     if confirmed || clock.tick >= deadline {
         return Next::Reset(end);
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::epoll::Epoll;
 use super::timers::Clock;
 use crate::pick::Picker;
-use crate::relay::Shared;
+use crate::relay::{Lane, Shared};
 use crate::stats::WorkerMeter;
 
 pub(crate) struct Context {
@@ -28,6 +28,11 @@ impl Context {
     /// What this worker counts that belongs to no Service.
     pub fn meter(&self) -> &WorkerMeter {
         &self.shared.lanes[self.index].meter
+    }
+
+    /// What this worker writes and others read.
+    pub fn lane(&self) -> &Lane {
+        &self.shared.lanes[self.index]
     }
 
     /// Say how many connections this worker has.

@@ -9,6 +9,7 @@ use std::{io, mem};
 
 use crate::listen::Bound;
 use crate::sys::event;
+use crate::tcp::connection::Connection;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub enum Message {
     Share(Sender<Vec<Bound>>),
     /// Take no new clients; those there are have this long.
     Drain(Duration),
+    /// Take over a connection.
+    Adopt(Box<Connection>),
     /// Drop everything and leave.
     Stop,
     /// Panic, as no worker should.
@@ -43,13 +46,13 @@ impl Mailbox {
         Ok(Self { bell: event::open()?, messages: Mutex::new(Some(Vec::new())) })
     }
 
-    /// Leave a message.
-    pub fn send(&self, message: Message) {
+    /// Leave a message. It comes back where nobody reads any more.
+    pub fn send(&self, message: Message) -> Option<Message> {
         let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(messages) = messages.as_mut() {
-            messages.push(message);
-            event::signal(&self.bell);
-        }
+        let Some(messages) = messages.as_mut() else { return Some(message) };
+        messages.push(message);
+        event::signal(&self.bell);
+        None
     }
 
     /// Take what is there.
