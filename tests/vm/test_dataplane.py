@@ -125,6 +125,10 @@ class Open:
             self.socket = socket.create_connection((VIP, 80), timeout=20)
         self.endpoint = self.socket.recv(100).decode().strip()
 
+    def close(self) -> None:
+        """End it."""
+        self.socket.close()
+
     def works(self) -> bool:
         """Tell whether a question is answered."""
         self.socket.sendall(b"still there?")
@@ -153,16 +157,17 @@ def committed_by(
 def test_a_rolling_update_breaks_no_connection_before_its_deadline(bed: Bed) -> None:
     """Every endpoint is replaced while 200 connections are open: all go on, and new ones meet new endpoints."""
     clock = FakeClock()
-    with child(bed.server, answer_forever), inside(bed.node.namespace):
+    with child(bed.server, answer_forever), inside(bed.node.namespace), contextlib.ExitStack() as opened:
         time.sleep(1.0)
         plane = IpvsDataplane(Family.IPV4, clock=clock.monotonic)
+        opened.callback(plane.close)
         members = list(range(4))
         current = table([route(0, [endpoint(number, PORT) for number in members])], facts())
         answer = plane.commit(plane.compile(plane.read_back(), whole(current)))
         assert isinstance(answer, Applied), answer
         committed = answer.committed
         old = {endpoint(number).address for number in members}
-        connections = [Open(bed) for _ in range(CONNECTIONS)]
+        connections = [opened.enter_context(contextlib.closing(Open(bed))) for _ in range(CONNECTIONS)]
         assert {each.endpoint for each in connections} == old
         for number in range(4):
             members[number] += 4
@@ -171,7 +176,7 @@ def test_a_rolling_update_breaks_no_connection_before_its_deadline(bed: Bed) -> 
             clock.advance(60)
             plane.settle()
             assert all(each.works() for each in connections)
-        later = [Open(bed) for _ in range(20)]
+        later = [opened.enter_context(contextlib.closing(Open(bed))) for _ in range(20)]
         assert not old & {each.endpoint for each in later}
         assert list(plane.verify(plane.read_back(), current)) == []
         weights = {real.server.address: real.server.weight for real in plane._door.reals(KEY)}
@@ -181,7 +186,6 @@ def test_a_rolling_update_breaks_no_connection_before_its_deadline(bed: Bed) -> 
         assert not old & {real.server.address for real in plane._door.reals(KEY)}
         assert all(each.works() for each in later)
         plane.remove()
-        plane.close()
 
 
 def test_others_virtual_servers_stay_and_ours_come_back(bed: Bed) -> None:
