@@ -7,7 +7,7 @@ works out what each one should have, and whatever no route claims is surplus.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -55,6 +55,11 @@ class Committed:
     def known(self) -> Mapping[RouteKey, Route]:
         """Return the routes in force, as far as they are known."""
         return self.routes or {}
+
+    def adopt(self, routes: Iterable[Route], facts: Facts, claims: dict[ElementKey, int]) -> None:
+        """Know the routes that a comparison has found in force."""
+        self.routes = {route.key: route for route in routes}
+        self.facts, self.claims = facts, claims
 
     def advance(self, outcome: Outcome) -> None:
         """Take over what a transaction has done."""

@@ -2,6 +2,7 @@
 """The userspace dataplane of one family: the contract, put together from its parts."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from kproxy import _core
@@ -11,7 +12,8 @@ from kproxy.dataplanes.userspace.commit import BatchRefused, Committer
 from kproxy.dataplanes.userspace.committed import Committed
 from kproxy.dataplanes.userspace.compile import compile_changes
 from kproxy.dataplanes.userspace.counters import read_counters
-from kproxy.dataplanes.userspace.elements import schemas
+from kproxy.dataplanes.userspace.elements import schemas, shared_elements
+from kproxy.dataplanes.userspace.judging import facts_of
 from kproxy.dataplanes.userspace.layout import Options
 from kproxy.dataplanes.userspace.probe import probe
 from kproxy.dataplanes.userspace.readback import Reader
@@ -20,6 +22,7 @@ from kproxy.dataplanes.userspace.transaction import RelayTransaction, Target, Te
 from kproxy.dataplanes.userspace.verify import differences
 from kproxy.kernel.nfnl import NUMBERS
 from kproxy.kernel.nft import Nft, NftRefused
+from kproxy.kernel.nft_elements import Codec
 from kproxy.kernel.nft_watch import Watch
 from kproxy.kernel.policy_routes import PolicyRoute, PolicyRoutes
 from kproxy.table.routing_table import Changes, RoutingTable
@@ -120,9 +123,10 @@ class UserspaceDataplane:
         held = self._committer.foreseen()
         found = list(differences(committed, held, table, self.family, self.options, self._target))
         if committed.routes is None and not found:
-            transaction = self.compile(committed, Changes(None, table))
-            if not transaction.operations:
-                committed.advance(transaction.outcome)
+            routes = list(table.routes(self.family))
+            codec = Codec(self.family)
+            claims = Counter(element for route in routes for element in shared_elements(route, codec, self.options))
+            committed.adopt(routes, facts_of(table.node, self.family, self.options), dict(claims))
         return found
 
     def counters(self) -> Counters:

@@ -45,16 +45,23 @@ def served_frontends(route: Route, options: Options) -> tuple[Frontend, ...]:
     return tuple(one for one in route.frontends if one.kind is FrontendKind.NODE_PORT)
 
 
+def shared_elements(route: Route, codec: Codec, options: Options) -> set[ElementKey]:
+    """Return those elements of a route that others may have, too."""
+    return {
+        (layout.CLUSTER_IPS, codec.address(frontend.address), None)
+        for frontend in served_frontends(route, options)
+        if frontend.kind is FrontendKind.CLUSTER_IP
+    }
+
+
 def elements_of(route: Route, codec: Codec, options: Options) -> Elements:
     """Work out the elements a route has, those shared with others among them."""
     usable = usable_sets(route)
-    found: Elements = {}
+    found: Elements = dict.fromkeys(shared_elements(route, codec, options))
     for frontend in served_frontends(route, options):
         name = codec.frontend(frontend)
         kind = layout.NODEPORTS if frontend.kind is FrontendKind.NODE_PORT else layout.FRONTENDS
         found[kind, name, None] = number(code(route, frontend, usable, options))
-        if frontend.kind is FrontendKind.CLUSTER_IP:
-            found[layout.CLUSTER_IPS, codec.address(frontend.address), None] = None
         if frontend.sources is not None:
             found[layout.GUARDED, name, None] = None
             for first, last in intervals(codec, frontend):

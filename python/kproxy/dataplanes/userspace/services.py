@@ -88,7 +88,8 @@ def meanwhile(old: Service | None, new: Service, claimed: frozenset[Claim], lost
     endpoints that no verdict uses any more. Where a frontend comes from another Service (``lost`` are the claims of all that
     change), its clients may have been sent to either set, so that one stands in for the other.
     """
-    taken_over = not claims_of(new).isdisjoint(lost - claims_of(old) if old else lost)
+    own = claims_of(old) if old else frozenset()
+    taken_over = any(claim in lost and claim not in own for claim in claims_of(new))
     everybody = new.all or (old.all if old else ()) or (new.local if taken_over else ())
     local = new.local or (old.local if old else ()) or (new.all if taken_over else ())
     left: tuple[Frontend, ...] = ()
