@@ -178,3 +178,28 @@ def test_what_waits_is_reckoned_with(on: Relaying) -> None:
     on.tell(with_port)
 
     assert on.ask(on.client, NODE, 30080) == one.key
+
+
+@BOTH
+@pytest.mark.parametrize("where", ["client", "node"])
+def test_a_forgotten_connection_is_known_again(on: Relaying, protocol: Protocol, where: str) -> None:
+    """The connection tracker may be emptied, by kproxy's own clean-up too, and the endpoint be the next to speak."""
+    host = {"client": on.client, "node": on.node}[where]
+    with opened(on.server, protocol, A) as server, opened(host, protocol, VIP) as client:
+        server.bind((A, 8080))
+        if protocol is Protocol.TCP:
+            server.listen()
+        on.tell(service("web", VIP, [f"{A}:8080"], protocol=protocol))
+        client.connect((VIP, 80))
+        client.send(b"first")
+        with server.accept()[0] if protocol is Protocol.TCP else server.dup() as endpoint:
+            endpoint.settimeout(5)
+            _, peer = endpoint.recvfrom(100)
+            if protocol is Protocol.UDP:
+                endpoint.connect(peer)
+            with inside(on.node.namespace):
+                subprocess.run(["conntrack", "-F"], check=True, capture_output=True)
+            endpoint.send(b"more")
+            assert client.recv(100) == b"more"
+            client.send(b"again")
+            assert endpoint.recv(100) == b"again"

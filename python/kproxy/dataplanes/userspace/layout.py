@@ -180,7 +180,7 @@ def base_chains(words: Words, options: Options) -> Iterator[Chain]:
         yield "prerouting", entering, (*_loopback_only(words, marks), *_handing_over(marks, options))
         return
     yield "prerouting", entering, (*_known(marks), *_handing_over(marks, options))
-    yield "output", f"type route hook output priority {PRIORITY}", _output(marks)
+    yield "output", f"type route hook output priority {PRIORITY}", _output(words, marks)
     for hook, priority in NAT_PRIORITIES.items():  # what another mode has translated lives on while there are nat chains
         yield f"nat-{hook}", f"type nat hook {hook} priority {priority}", ()
 
@@ -227,13 +227,20 @@ def _handing_over(marks: Marks, options: Options) -> tuple[str, ...]:
     )
 
 
-def _output(marks: Marks) -> tuple[str, ...]:
-    """Judge what this node sends: a changed mark routes it to lo, where it enters."""
+def _output(words: Words, marks: Marks) -> tuple[str, ...]:
+    """Judge what this node sends: a changed mark routes it to lo, where it enters.
+
+    Where the connection tracker has forgotten a client, be it by kproxy's own clean-up, the relay may be the next to speak:
+    a transparent socket that sends from a frontend is the relay's.
+    """
+    answering = f"{marks.is_not_ours} ct state new socket transparent 1 meta priority set"
     return (
         f"{marks.is_own} {marks.note_endpoint} return",
         f"{marks.is_endpoints} ct direction reply {marks.take} return",  # an endpoint of this node answers a kept address
         f"{marks.is_clients} {_ERRORS} {marks.take} return",
-        f"{marks.is_clients} ct direction reply return",
+        f"{marks.is_clients} socket transparent 1 return",
+        f"{answering} {words.ip} saddr . meta l4proto . th sport map @{FRONTENDS} {marks.note_client} return",
+        f"{answering} meta l4proto . th sport map @{NODEPORTS} {marks.note_client} return",
         f"{marks.is_clients} meta l4proto tcp ct state established {marks.take} return",
         f"{marks.is_not_ours} ct state established,related return",
         "ct status dnat return",
