@@ -299,11 +299,15 @@ class FakeDataplane:
         self.closed = True
 
     def _limits(self, transaction: FakeTransaction) -> dict[RouteKey, str]:
-        return {
-            step.key: f"method {step.after.method} is not available in mode {self.mode}: {Method.RANDOM} is used"
-            for step in transaction.steps
-            if step.key and step.after and step.after.method not in self._methods
-        }
+        found = {}
+        for step in transaction.steps:
+            if not step.key or not step.after:
+                continue
+            if step.after.method not in self._methods:
+                found[step.key] = f"method {step.after.method} is not available in mode {self.mode}: {Method.RANDOM} is used"
+            if step.after.proxy_protocol and self.mode is not Mode.USERSPACE:
+                found[step.key] = f"mode {self.mode} sends no PROXY protocol header: take mode {Mode.USERSPACE}"
+        return found
 
     def _malformed(self, transaction: FakeTransaction) -> Refused | None:
         faults: dict[RouteKey, str] = {}

@@ -13,7 +13,7 @@ import pytest
 from kproxy.dataplanes.contract import Applied, Committed, Dataplane
 from kproxy.table.route import Route
 from kproxy.table.routing_table import RoutingTable
-from kproxy.table.terms import Family, Method
+from kproxy.table.terms import Family, Method, Mode
 from tests.unit.dataplanes.tables import (
     EXTERNAL_LOCAL,
     changes,
@@ -176,6 +176,14 @@ class Suite:
 
         assert isinstance(answer, Applied)
         assert set(answer.limits) == {web.key}
+
+    def test_who_sends_no_proxy_protocol_says_so(self, opened: Dataplane, one: RoutingTable, web: Route) -> None:
+        """Only a relay can tell endpoints their client; a Service that asks for it is served elsewhere all the same."""
+        after = table(one.node, [msgspec.structs.replace(web, proxy_protocol=True)])
+        answer = opened.commit(opened.compile(opened.read_back(), changes(None, after)))
+
+        assert isinstance(answer, Applied)
+        assert set(answer.limits) == (set() if opened.mode is Mode.USERSPACE else {web.key})
 
     def test_remove_leaves_nothing(self, opened: Dataplane, reopened: Callable[[], Dataplane], one: RoutingTable) -> None:
         """After ``remove`` the kernel holds nothing of ours, and one can begin anew; whoever asks is told so."""

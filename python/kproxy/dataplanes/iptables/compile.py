@@ -99,6 +99,8 @@ def _limits(routes: Iterable[Route], options: Options) -> dict[RouteKey, str]:
                 f"without ipset an endpoint remembers {LIST_CLIENTS} clients, and forgets the oldest for the next: install "
                 "ipset, and give kproxy CAP_NET_RAW"
             )
+        if route.proxy_protocol:
+            words.append("mode iptables sends no PROXY protocol header, which the Service asks for: take mode userspace")
         if words:
             limits[route.key] = "; ".join(words)
     return limits

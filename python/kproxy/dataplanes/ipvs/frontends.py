@@ -95,6 +95,9 @@ class _Met(msgspec.Struct, frozen=True):
     masquerade: bool = False
 
 
+NO_HEADER: Final = "mode ipvs sends no PROXY protocol header, which the Service asks for: take mode userspace"
+
+
 class _Drawing:
     def __init__(self, route: Route, world: World) -> None:
         self.route = route
@@ -104,7 +107,7 @@ class _Drawing:
         self.elements: Elements = {}
         self.serves: dict[str, tuple[ServerKey, ...]] = {}
         self.used: set[EndpointSet] = set()
-        self.limits: list[str] = []
+        self.limits = [NO_HEADER] if route.proxy_protocol else []
 
     def result(self) -> Appearance:
         """Draw every frontend."""
