@@ -133,21 +133,7 @@ class _Compilation:
         return (layout.GUARDED, element[1][: -self.codec.width], None)
 
     def _transaction(self, outs: list[Operation], adds: list[Operation], later: list[Operation]) -> RelayTransaction:
-        needed = {read_number(data or bytes(4)) for (name, _, _), (data, _) in self.come.items() if name in _CODED}
-        committed = self.committed
-        codes = committed.codes | needed
-        structure = Structure(WORDS[self.codec.family], self.options, self.facts, codes)
-        prepare: list[str] = []
-        closing: list[str] = []
-        table = self.target.table
-        before = Structure(structure.words, self.options, self.facts, committed.codes)
-        if committed.structure != before.digest:
-            prepare = [f"delete table {table}"] if committed.is_obsolete else []
-            prepare += structure.everything(table, self.target.schemas.values())
-            closing = [*structure.closing(table), *structure.note(table, None)]
-        elif codes != committed.codes:
-            prepare = [*structure.more(table, codes - committed.codes), *structure.note(table, committed.structure)]
-        self.outcome.codes, self.outcome.structure = codes, structure.digest
+        prepare, closing = self._structure()
         fill, relieve = self._telling()
         return RelayTransaction(
             self.target,
@@ -156,11 +142,30 @@ class _Compilation:
             prepare,
             _batches(outs, sorted(adds, key=lambda one: one.element[0] in _CODED)),
             closing,
-            routing=self.options.serves_all and not committed.is_routed,
+            routing=self.options.serves_all and not self.committed.is_routed,
             later=later,
             relieve=relieve,
             limits=self.limits,
         )
+
+    def _structure(self) -> tuple[list[str], list[str]]:
+        """Return the text before and after the elements: none, as long as facts and codes are those in force."""
+        committed, outcome, table = self.committed, self.outcome, self.target.table
+        needed = {read_number(data or bytes(4)) for (name, _, _), (data, _) in self.come.items() if name in _CODED}
+        codes = outcome.codes = committed.codes | needed
+        is_known = committed.routes is not None and committed.structure is not None and committed.facts == self.facts
+        if is_known and codes == committed.codes:
+            outcome.structure = committed.structure or 0
+            return [], []
+        structure = Structure(WORDS[self.codec.family], self.options, self.facts, codes)
+        outcome.structure = structure.digest
+        before = Structure(structure.words, self.options, self.facts, committed.codes)
+        if committed.structure != before.digest:
+            prepare = [f"delete table {table}"] if committed.is_obsolete else []
+            prepare += structure.everything(table, self.target.schemas.values())
+            return prepare, [*structure.closing(table), *structure.note(table, None)]
+        more = codes - committed.codes
+        return [*structure.more(table, more), *structure.note(table, committed.structure)] if more else [], []
 
     def _telling(self) -> tuple[Telling, Telling]:
         """Work out what the relay is told before and after the kernel."""
