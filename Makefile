@@ -71,10 +71,10 @@ unit:
 	@$(PYTEST) tests/unit -q -m "not packets"
 
 rust:
-	@cargo test -q --workspace --exclude kproxy-core --release
+	@cargo test -q --workspace --exclude kproxy-core --profile tested
 
 fuzz: ## spoilt bytes for every reader of bytes from outside, RELAY_FUZZ_SECONDS (20) each
-	@RELAY_FUZZ_SECONDS=$${RELAY_FUZZ_SECONDS:-20} cargo test -q --release -p relay --lib fuzz:: -- --nocapture
+	@RELAY_FUZZ_SECONDS=$${RELAY_FUZZ_SECONDS:-20} cargo test -q --profile tested -p relay --lib fuzz:: -- --nocapture
 
 api:
 	@$(PYTEST) tests/api -q
