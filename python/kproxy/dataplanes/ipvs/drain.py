@@ -55,9 +55,8 @@ class Drain:
         self._pause = FIRST_PAUSE
 
     def forget(self) -> None:
-        """Drop what waits: the kernel has been read anew."""
+        """Drop what waits: the kernel has been read anew. What drains goes on to; its time does not begin again."""
         self._later.clear()
-        self._deadlines.clear()
 
     def settle(self, committed: Committed) -> None:
         """Take away what is due. Raises KernelError."""
@@ -67,6 +66,8 @@ class Drain:
                 time.sleep(rest)
             later, self._later = self._later, []
             self._committer.elements(later)
+        draining = {(key, name) for key, each in committed.draining.items() for name in each.reals}
+        self._deadlines = {one: deadline for one, deadline in self._deadlines.items() if one in draining}
         now = self._clock()
         if not (committed.draining or committed.obsolete) or now < self._due:
             return

@@ -116,6 +116,17 @@ def test_a_connection_that_does_not_end_is_not_waited_for_for_ever(on: Bench) ->
     assert on.weights() == {TWO.address: 1}
 
 
+def test_the_deadline_is_not_put_off_by_comparing(on: Bench) -> None:
+    """Reading back, as each comparison does, begins nobody's time anew."""
+    on.put(web(ONE, TWO))
+    on.door.connections(WEB, ONE.address, ONE.port, active=1)
+    on.put(web(TWO))
+    on.settle(on.options.drain - 1)
+    on.plane.read_back()
+    on.settle(31)
+    assert on.weights() == {TWO.address: 1}
+
+
 def test_an_endpoint_that_comes_back_while_it_drains_gets_its_weight_back(on: Bench) -> None:
     """Nothing is deleted and added anew: its connections go on."""
     on.put(web(ONE, TWO))
