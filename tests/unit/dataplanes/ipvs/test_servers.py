@@ -117,12 +117,13 @@ def test_a_connection_that_does_not_end_is_not_waited_for_for_ever(on: Bench) ->
 
 
 def test_the_deadline_is_not_put_off_by_comparing(on: Bench) -> None:
-    """Reading back, as each comparison does, begins nobody's time anew."""
+    """A comparison reads back, and begins nobody's time anew."""
     on.put(web(ONE, TWO))
     on.door.connections(WEB, ONE.address, ONE.port, active=1)
     on.put(web(TWO))
     on.settle(on.options.drain - 1)
-    on.plane.read_back()
+    assert on.before is not None
+    assert list(on.plane.verify(on.plane.read_back(), on.before)) == []
     on.settle(31)
     assert on.weights() == {TWO.address: 1}
 
