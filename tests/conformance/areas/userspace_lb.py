@@ -9,11 +9,13 @@ from itertools import count
 from typing import Any, Final
 
 from kproxy._core import Balancer
+from kproxy.table.route import Route
 from kproxy.table.terms import Mode
 from tests.conformance.build import table_of
 
 TIMEOUT: Final = 10_800
 CLIENT: Final = "192.0.2.{}"
+HOST: Final = "10.0.0.1"
 
 
 class _Ports:
@@ -82,12 +84,34 @@ class _Ports:
         return self._balancers[port]
 
 
+def _route(spec: dict[str, Any], slices: list[dict[str, Any]]) -> Route:
+    manifest = {
+        "metadata": {"namespace": "ns", "name": "web"},
+        "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}], **spec},
+    }
+    return next(
+        table_of({"services": [manifest], "endpointslices": slices, "node": {"name": "node-1"}}, Mode.USERSPACE).routes()
+    )
+
+
 def _timeout(seconds: int | None) -> int:
     config = {} if seconds is None else {"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": seconds}}}
-    spec = {"clusterIP": "10.96.0.10", "ports": [{"port": 80}], "sessionAffinity": "ClientIP", **config}
-    manifest = {"metadata": {"namespace": "ns", "name": "web"}, "spec": spec}
-    table = table_of({"services": [manifest], "node": {"name": "node-1"}}, Mode.USERSPACE)
-    return next(table.routes()).affinity
+    return _route({"sessionAffinity": "ClientIP", **config}, []).affinity
+
+
+def _kept(endpoints: list[str]) -> list[str]:
+    """Return those that a route has, each told by a slice of its own. The one host of the case has an address here."""
+    slices = []
+    for number, endpoint in enumerate(endpoints):
+        host, _, port = endpoint.rpartition(":")
+        slices.append({
+            "metadata": {"namespace": "ns", "name": f"web-{number}", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [HOST] if host else []}],
+            "ports": [{"name": "", "port": int(port), "protocol": "TCP"}],
+        })  # fmt: skip
+    known = {f"{HOST}:{endpoint.rpartition(':')[2]}": endpoint for endpoint in endpoints if endpoint[0] != ":"}
+    return [known[endpoint.key] for endpoint in _route({}, slices).all]
 
 
 def _address(endpoint: str) -> str:
@@ -96,10 +120,13 @@ def _address(endpoint: str) -> str:
 
 
 def run(case: dict[str, Any]) -> None:
-    """Go through the steps and compare the picks; or compare how long a client is kept."""
+    """Go through the steps and compare the picks; or compare which endpoints, or how long a client, is kept."""
     given, expect = case["input"], case["expect"]
     if "timeoutSeconds" in given:
         assert _timeout(given["timeoutSeconds"]) == expect["ttlSeconds"]
+        return
+    if "kept" in expect:
+        assert _kept(given["endpoints"]) == expect["kept"]
         return
     ports, wanted, found = _Ports(), iter(expect["picks"]), []
     for step in given["steps"]:
