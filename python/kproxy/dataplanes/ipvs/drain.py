@@ -66,8 +66,8 @@ class Drain:
                 time.sleep(rest)
             later, self._later = self._later, []
             self._committer.elements(later)
-        draining = {(key, name) for key, each in committed.draining.items() for name in each.reals}
-        self._deadlines = {one: deadline for one, deadline in self._deadlines.items() if one in draining}
+        waiting = {(key, name) for key, each in committed.draining.items() for name in each.reals}
+        self._deadlines = {one: deadline for one, deadline in self._deadlines.items() if one in waiting}
         now = self._clock()
         if not (committed.draining or committed.obsolete) or now < self._due:
             return
