@@ -57,13 +57,8 @@ impl Relay {
     }
 
     /// Change Services, all at once: the next client meets all of it. Raises `ValueError` with nothing changed.
-    fn apply(&self, python: Python<'_>, upserts: Vec<Given>, removes: Vec<String>) -> PyResult<()> {
-        python.detach(|| {
-            let services =
-                upserts.into_iter().map(service::read).collect::<Result<_, _>>().map_err(PyValueError::new_err)?;
-            self.relay.apply(services, &removes);
-            Ok(())
-        })
+    fn apply(&self, python: Python<'_>, upserts: Vec<Given>, removes: Vec<String>) {
+        python.detach(|| self.relay.apply(upserts.into_iter().map(|Given(service)| service).collect(), &removes));
     }
 
     /// What was counted: of Services, of frontends, and of endpoints.

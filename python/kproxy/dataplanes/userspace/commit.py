@@ -49,7 +49,8 @@ class Committer:
     def send(self, transaction: RelayTransaction) -> None:
         """Commit all phases but the last. Raises KernelError with everything as it was."""
         self.settle()
-        before = {key: held for key in transaction.fill.upserts if (held := self._relay.held.get(key))}
+        now = self._relay.held(self._family)
+        before = {key: now[key] for key in transaction.fill.upserts if key in now}
         done: list[Batch] = []
         try:
             self._relay.tell(transaction.fill, self._family)
@@ -94,8 +95,8 @@ class Committer:
     def foreseen(self) -> Mapping[str, Service]:
         """Return what the relay will hold once nothing waits."""
         if not self._later:
-            return self._relay.held
-        held = dict(self._relay.held)
+            return self._relay.held(self._family)
+        held = dict(self._relay.held(self._family))
         for _, _, telling in self._later:
             held |= telling.upserts
             for key in telling.removes:

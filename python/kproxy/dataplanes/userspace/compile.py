@@ -31,7 +31,7 @@ Wanted = list[tuple[RouteKey, Route | None]]
 def compile_changes(
     committed: Committed, held: Mapping[str, Service], changes: Changes, family: Family, options: Options, target: Target
 ) -> RelayTransaction:
-    """Return the transaction that takes kernel and relay to ``changes.after``. ``held`` are the relay's Services."""
+    """Return the transaction that takes kernel and relay to ``changes.after``. ``held``: the relay's Services of the family."""
     everything = changes.before is None or committed.routes is None
     known = committed.known
     if everything:
@@ -49,7 +49,7 @@ def compile_changes(
     for key, route in wanted:
         compilation.route(key, route)
     if everything:
-        compilation.surplus(family)
+        compilation.surplus()
     return compilation.conclude()
 
 
@@ -92,12 +92,11 @@ class _Compilation:
         if limit:
             self.limits[key] = limit
 
-    def surplus(self, family: Family) -> None:
+    def surplus(self) -> None:
         """Let go of whatever nobody has claimed."""
         claimed = {element for element, count in self.outcome.claims.items() if count}
         self.gone.update(element for element in self.committed.elements if element not in claimed)
-        ending = f"/{family}"
-        self.services.update((key, None) for key in self.held if key.endswith(ending) and key not in self.services)
+        self.services.update((key, None) for key in self.held if key not in self.services)
 
     def _count(self, element: ElementKey, step: int) -> None:
         claims = self.outcome.claims

@@ -162,8 +162,7 @@ class UserspaceDataplane:
         if self._routes is not None:
             self._routes.remove()
         if self.relay.is_running:
-            own = frozenset(key for key in self.relay.held if key.endswith(f"/{self.family}"))
-            self.relay.tell(Telling(removes=own), self.family)
+            self.relay.tell(Telling(removes=frozenset(self.relay.held(self.family))), self.family)
         self._committed = Committed()
         self._retires_until = None
 

@@ -32,17 +32,16 @@ class RelayHandle:
         self.options = options
         self._inherit = inherit
         self._relay: _core.Relay | None = None
-        self._held: dict[str, Service] = {}
+        self._held: dict[Family, dict[str, Service]] = {family: {} for family in Family}
         self._users = 0
         self._reporter = Reporter()
         self._told: set[Family] = set()
         self._waits_until = 0.0
         self._turn = threading.RLock()  # the dataplanes of both families are at work at once
 
-    @property
-    def held(self) -> Mapping[str, Service]:
-        """Return the Services it was told of."""
-        return MappingProxyType(self._held)
+    def held(self, family: Family) -> Mapping[str, Service]:
+        """Return the Services of a family it was told of. Only that family's own thread changes them."""
+        return MappingProxyType(self._held[family])
 
     @property
     def is_running(self) -> bool:
@@ -90,31 +89,36 @@ class RelayHandle:
                 self._waits_until = time.monotonic() + PATIENCE
             self._told.add(teller)
             if self._relay is None and not self._is_due:
-                self._note(telling)
+                self._note(telling, teller)
                 return
             if not telling and self._relay is not None:
                 return
             first, relay = self._relay is None, self.start()
-            if first and self._held:
-                relay.apply(list({**self._held, **telling.upserts}.values()), [])
+            held = self._held[teller]
+            if first and self._everything():
+                relay.apply(list({**self._everything(), **telling.upserts}.values()), [])
             else:
-                relay.apply(list(telling.upserts.values()), [key for key in telling.removes if key in self._held])
-            self._note(telling)
+                relay.apply(list(telling.upserts.values()), [key for key in telling.removes if key in held])
+            self._note(telling, teller)
 
     @property
     def _is_due(self) -> bool:
         return self._inherit is None or len(self._told) >= self._users or time.monotonic() >= self._waits_until
 
-    def _note(self, telling: Telling) -> None:
-        self._held |= telling.upserts
+    def _note(self, telling: Telling, teller: Family) -> None:
+        held = self._held[teller]
+        held |= telling.upserts
         for key in telling.removes:
-            self._held.pop(key, None)
+            held.pop(key, None)
+
+    def _everything(self) -> dict[str, Service]:
+        return {key: service for held in self._held.values() for key, service in held.items()}
 
     def follow_up(self) -> None:
         """Start, if somebody has waited long enough for the other family. Raises KernelError."""
         with self._turn:
             if self._relay is None and self._told and self._is_due:
-                self.start().apply(list(self._held.values()), [])
+                self.start().apply(list(self._everything().values()), [])
 
     def undo(self, telling: Telling, before: Mapping[str, Service], teller: Family) -> None:
         """Take back what was told. ``before`` are the Services held by then."""
@@ -154,7 +158,9 @@ class RelayHandle:
         """End it, and every connection with it."""
         if self._relay:
             self._relay.stop()
-        self._relay, self._held = None, {}
+        self._relay = None
+        for held in self._held.values():
+            held.clear()
         self._told = set()
 
 

@@ -67,5 +67,5 @@ def _services(held: Mapping[str, Service], table: RoutingTable, family: Family, 
             words = "does not know" if service.key not in held else "has something else for"
             yield Difference(f"frontend {frontends}: the relay {words} {route.key}", route.key)
     for key in held:
-        if key.endswith(f"/{family}") and key not in wanted:
+        if key not in wanted:
             yield Difference(f"the relay has {key}, which nobody wants")

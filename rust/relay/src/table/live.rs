@@ -127,7 +127,10 @@ impl Live {
     pub fn new(mut service: Service, old: Option<&Self>) -> Self {
         let memory = old.map_or_else(Arc::default, |old| Arc::clone(&old.memory));
         let (all, local) = (mem::take(&mut service.all), mem::take(&mut service.local));
-        let mut known: Map<SocketAddr, Arc<Member>> = Map::with_capacity_and_hasher(all.len(), Seeded::default());
+        // Nobody is met twice: so it is for most Services of a first hand-over, which spend most of it here.
+        let all_new = old.is_none() && local.is_empty();
+        let room = if all_new { 0 } else { all.len() };
+        let mut known: Map<SocketAddr, Arc<Member>> = Map::with_capacity_and_hasher(room, Seeded::default());
         for member in old.into_iter().flat_map(Self::everyone) {
             known.insert(member.endpoint.address, Arc::clone(member));
         }
@@ -139,7 +142,9 @@ impl Live {
             let lasting = before.map_or_else(Arc::default, |member| Arc::clone(&member.lasting));
             let address = endpoint.address;
             let member = Arc::new(Member { endpoint, lasting, memory: Arc::clone(&memory) });
-            known.insert(address, Arc::clone(&member));
+            if !all_new {
+                known.insert(address, Arc::clone(&member));
+            }
             member
         };
         let all: Vec<_> = all.into_iter().map(&mut member).collect();
