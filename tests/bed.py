@@ -2,6 +2,7 @@
 """A client, a node and a server in a row, for tests and benches that need sustained traffic through a node's rules."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ from kproxy.lab.namespaces import inside
 from kproxy.table.routing_table import Changes
 
 PORT: Final = 8080  # where the server answers, on every address of 10.128.0.0/9
+_SOURCES: Final = tuple(f"172.20.0.{host}" for host in range(2, 66))  # the client's addresses
+_BIND_ADDRESS_NO_PORT: Final = 24  # IP_BIND_ADDRESS_NO_PORT of linux/in.h: the port is chosen when the socket connects
 _BACKLOG: Final = 65_535  # a server that has to wait for a processor loses no connection
 
 
@@ -25,7 +28,7 @@ class Bed:
         self.client, self.node, self.server = Host("client"), Host("node"), Host("server")
         join(self.client, "eth0", self.node, "c0")
         join(self.server, "eth0", self.node, "s0")
-        self.client.ip("addr add 172.20.0.2/24 dev eth0", "route add default via 172.20.0.1")
+        self.client.ip(*(f"addr add {source}/24 dev eth0" for source in _SOURCES), "route add default via 172.20.0.1")
         self.node.ip(
             "addr add 172.20.0.1/24 dev c0", "addr add 172.21.0.1/24 dev s0", "route add 10.128.0.0/9 via 172.21.0.2"
         )
@@ -48,6 +51,19 @@ class Bed:
         with inside(self.node.namespace):
             applied = dataplane.commit(dataplane.compile(dataplane.read_back(), changes))
         assert isinstance(applied, Applied), applied
+
+
+def client_sockets() -> Iterator[socket.socket]:
+    """Yield sockets for ever that dial from one after another of the client's addresses.
+
+    Whoever dials much from one address soon dials from a port that conntrack remembers. One such SYN in a million finds its
+    predecessor half gone, and conntrack drops it (``insert_failed`` of its statistics), whatever the rules are.
+    """
+    for source in itertools.cycle(_SOURCES):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_IP, _BIND_ADDRESS_NO_PORT, 1)
+        client.bind((source, 0))
+        yield client
 
 
 @contextlib.contextmanager

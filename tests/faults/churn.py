@@ -3,7 +3,6 @@
 
 import mmap
 import random
-import socket
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,7 +13,7 @@ from bench.tables import SERVICES, endpoint, facts, replaced, route, table, whol
 from kproxy.dataplanes.contract import Applied, Dataplane
 from kproxy.lab.namespaces import inside
 from kproxy.table.terms import Family
-from tests.bed import PORT, Bed, child, serving
+from tests.bed import PORT, Bed, child, client_sockets, serving
 
 SLOW: Final = 0.9  # seconds: a refused SYN is sent again after one
 _WAVE: Final = 4  # endpoints the changing Service has at most
@@ -33,8 +32,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def dial_forever(bed: Bed, address: str, counts: memoryview) -> None:
     """Dial port 80 of an address from the client until killed, counting dials, failures and slow dials."""
     with inside(bed.client.namespace):
-        while True:
-            client = socket.socket()
+        for client in client_sockets():
             client.settimeout(5)
             began = time.monotonic()
             try:

@@ -15,7 +15,7 @@ from kproxy.lab.namespaces import inside
 from kproxy.lab.processes import Program
 from kproxy.routing.settings import Settings
 from kproxy.table.terms import Family, Mode
-from tests.bed import PORT, Bed
+from tests.bed import PORT, Bed, client_sockets
 from tests.faults.churn import SLOW
 from tests.faults.daemon import NodeUnderTest
 
@@ -136,10 +136,12 @@ def exchange_forever(bed: Bed, address: str, counts: memoryview) -> None:
     Counts exchanges, those that failed, and those that were slow.
     """
     with inside(bed.client.namespace):
-        while True:
+        for connection in client_sockets():
             began = time.monotonic()
             try:
-                with socket.create_connection((address, 80), timeout=5) as connection:
+                with connection:
+                    connection.settimeout(5)
+                    connection.connect((address, 80))
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                     connection.sendall(b"ping")
                     counts[1] += connection.recv(4) != b"ping"
