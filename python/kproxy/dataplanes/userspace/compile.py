@@ -31,7 +31,7 @@ Wanted = list[tuple[RouteKey, Route | None]]
 def compile_changes(
     committed: Committed, held: Mapping[str, Service], changes: Changes, family: Family, options: Options, target: Target
 ) -> RelayTransaction:
-    """Return the transaction that takes kernel and relay to ``changes.after``. ``held``: the relay's Services of the family."""
+    """Return the transaction that takes kernel and relay to ``changes.after``. ``held`` are its Services in the relay."""
     everything = changes.before is None or committed.routes is None
     known = committed.known
     if everything:

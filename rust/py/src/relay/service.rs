@@ -11,18 +11,8 @@ use pyo3::prelude::*;
 use relay::table::{Endpoint, Frontend, Method, Protocol, Service};
 
 /// `(key, protocol, seed, frontends, all, local, method, affinity in seconds, PROXY protocol, keep the source)`.
-type Fields<'a, 'py> = (
-    &'a str,
-    &'a str,
-    u64,
-    Bound<'py, PyAny>,
-    Bound<'py, PyAny>,
-    Bound<'py, PyAny>,
-    &'a str,
-    u32,
-    bool,
-    bool,
-);
+type Fields<'a, 'py> =
+    (&'a str, &'a str, u64, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, &'a str, u32, bool, bool);
 
 /// A Service as Python gives it; what is wrong with it is told in a sentence.
 pub struct Given(pub Service);
