@@ -58,7 +58,7 @@ def test_change(benchmark: BenchmarkFixture, relay: Relay, bars: Bars) -> None:
     servers = [_greeter(word) for word in words]
     endpoints = [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
     port = relay.ports[0]
-    offer = Offer("bench/changing", "TCP", "", port, tuple(endpoints))
+    offer = Offer("bench/changing", "TCP", "0.0.0.0", port, tuple(endpoints))
     taken, stale = [], 0
     for number in range(_CHANGES):
         turn = number % 2

@@ -22,7 +22,7 @@ Service = tuple[str, str, int, list[tuple[str, str, int]], list[Endpoint], list[
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """One service of a relay: where clients dial it and who answers. No ``address``: whatever address the relay has."""
+    """One service of a relay: where clients dial it and who answers. ``0.0.0.0``: whatever address the relay has."""
 
     name: str
     protocol: str

@@ -42,6 +42,8 @@ const SCRATCH: usize = 64 * 1024;
 pub(crate) struct Tools {
     scratch: Box<[u8]>,
     pipes: Pipes,
+    /// How often was spliced so far.
+    spliced: u64,
 }
 
 /// A worker's connections.
@@ -63,7 +65,7 @@ impl Tcp {
         Ok(Self {
             door: Door::new(listeners)?,
             connections: Slab::default(),
-            tools: Tools { scratch: vec![0; SCRATCH].into(), pipes: Pipes::default() },
+            tools: Tools { scratch: vec![0; SCRATCH].into(), pipes: Pipes::default(), spliced: 0 },
             wheel: Wheel::default(),
             queue: VecDeque::new(),
             leaving: 0,
@@ -133,9 +135,9 @@ impl Tcp {
         self.tools.pipes.taken()
     }
 
-    /// How often a pipe has been taken so far.
+    /// How often was spliced so far.
     pub fn spliced(&self) -> u64 {
-        self.tools.pipes.used()
+        self.tools.spliced
     }
 
     /// Reset everything.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The CPUs a thread may run on, the signals it takes, and how many descriptors the process may hold.
+//! The CPUs a thread may run on, how it is scheduled, the signals it takes, and how many descriptors the process may hold.
 
 use std::io;
 
@@ -25,6 +25,14 @@ pub fn pin(processors: &[usize]) -> io::Result<()> {
     }
     // SAFETY: the pointer is to a local of the size given; 0 is the calling thread.
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })
+}
+
+/// Let the calling thread, once woken, take the CPU of one that has run longer; else it waits until it is its turn.
+pub fn interrupts_others(it_may: bool) -> io::Result<()> {
+    let policy = if it_may { libc::SCHED_OTHER } else { libc::SCHED_BATCH };
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a live local; 0 is the calling thread.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) })
 }
 
 /// Have no signal interrupt the calling thread.

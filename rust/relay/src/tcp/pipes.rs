@@ -33,13 +33,11 @@ pub struct Pipe {
 pub struct Pipes {
     idle: Vec<Pipe>,
     open: usize,
-    used: u64,
 }
 
 impl Pipes {
     /// An empty pipe, unless there are too many or no descriptors left for one.
     pub fn take(&mut self) -> Option<Pipe> {
-        self.used += 1;
         if let Some(idle) = self.idle.pop() {
             return Some(idle);
         }
@@ -74,11 +72,6 @@ impl Pipes {
     /// One comes from another worker.
     pub fn join(&mut self) {
         self.open += 1;
-    }
-
-    /// How often one was asked for so far.
-    pub fn used(&self) -> u64 {
-        self.used
     }
 
     /// Pipes that some way has at the moment.

@@ -73,6 +73,7 @@ fn pump(direction: &mut Direction, source: &OwnedFd, sink: &OwnedFd, tools: &mut
             return (moved, false);
         }
         let spliced = if direction.pipe.is_some() || (direction.bulk && direction.tail.is_empty()) {
+            tools.spliced += 1;
             splice::round(direction, source, sink, &mut tools.pipes)
         } else {
             None
