@@ -14,7 +14,10 @@ LONGEST_PREFIX: Final = {Family.IPV4: 32, Family.IPV6: 128}
 
 
 class Forwarding(enum.IntEnum):
-    """How a packet gets to a real server. kproxy uses MASQUERADE only: the others keep the port the client dialled."""
+    """How a packet gets to a real server. kproxy uses MASQUERADE: the others keep the port that was dialled.
+
+    LOCAL leads nowhere else: the packet goes on to this node as if there were no IPVS.
+    """
 
     MASQUERADE = 0
     LOCAL = 1
@@ -104,7 +107,7 @@ class RealServer(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return ``-r 10.1.0.2:8080 -m -w 1``."""
-        method = {Forwarding.TUNNEL: "-i", Forwarding.ROUTE: "-g"}.get(self.forwarding, "-m")
+        method = {Forwarding.TUNNEL: "-i", Forwarding.ROUTE: "-g", Forwarding.LOCAL: "-g"}.get(self.forwarding, "-m")
         words = ["-r", join_port(self.address, self.port), method, "-w", str(self.weight)]
         if self.upper:
             words += ["-x", str(self.upper), "-y", str(self.lower)]

@@ -59,7 +59,7 @@ impl Balancer {
 
     /// The whole list from now on: each endpoint's `ip:port` and weight.
     fn endpoints(&mut self, endpoints: Vec<(String, u32)>) -> PyResult<()> {
-        let endpoint = |(key, weight): (String, u32)| Ok(Endpoint { address: address(&key)?, key, weight, local: false });
+        let endpoint = |(text, weight): (String, u32)| Ok(Endpoint { address: address(&text)?, weight, local: false });
         self.service.all = endpoints.into_iter().map(endpoint).collect::<PyResult<_>>()?;
         self.change();
         Ok(())
@@ -79,14 +79,14 @@ impl Balancer {
         let tried: Vec<SocketAddr> = tried.iter().map(|text| address(text)).collect::<PyResult<_>>()?;
         let now = self.at(now)?;
         let picked = self.picker.pick(&self.live, Scope::All, SocketAddr::new(client, 0), &tried, now);
-        Ok(picked.map(|member| member.endpoint.key.clone()))
+        Ok(picked.map(|member| member.endpoint.address.to_string()))
     }
 
     /// An endpoint did not take a connection.
     #[pyo3(signature = (endpoint, now=0.0))]
     fn failed(&mut self, endpoint: &str, now: f64) -> PyResult<()> {
-        let now = self.at(now)?;
-        let member = self.live.everyone().find(|member| member.endpoint.key == endpoint);
+        let (address, now) = (address(endpoint)?, self.at(now)?);
+        let member = self.live.everyone().find(|member| member.endpoint.address == address);
         if let Some(member) = member {
             self.picker.failed(member, Failure::Refused, now);
         }

@@ -15,7 +15,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let port: u16 = arguments.next().and_then(|port| port.parse().ok()).expect("usage: bound PORT ENDPOINT...");
     let addresses = arguments.map(|address| address.parse().expect("an endpoint is ADDRESS:PORT"));
-    let endpoint = |address: SocketAddr| Endpoint { key: address.to_string(), address, weight: 1, local: false };
+    let endpoint = |address: SocketAddr| Endpoint { address, weight: 1, local: false };
     let service = Service {
         key: "bound".to_owned(),
         frontends: [Protocol::Tcp, Protocol::Udp]

@@ -153,7 +153,7 @@ fn datagrams_of_clients_and_endpoints() {
         key: "shop/dns".to_owned(),
         seed: 0,
         frontends: vec![Frontend { name: "dns".to_owned(), protocol: Protocol::Udp, address: None, port }],
-        all: vec![Endpoint { key: "one".to_owned(), address, weight: 1, local: true }],
+        all: vec![Endpoint { address, weight: 1, local: true }],
         local: Vec::new(),
         method: Method::RoundRobin,
         affinity: Duration::ZERO,

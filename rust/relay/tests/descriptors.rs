@@ -32,7 +32,7 @@ fn limited() {
     let service = Service {
         key: "shop/web".to_owned(),
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
-        all: vec![Endpoint { key: "one".to_owned(), address, weight: 1, local: true }],
+        all: vec![Endpoint { address, weight: 1, local: true }],
         ..Service::default()
     };
     relay.apply(vec![service], &[]);
@@ -67,7 +67,7 @@ fn datagrams(relay: &Relay, held: &mut Vec<File>) {
     let service = Service {
         key: "shop/dns".to_owned(),
         frontends: vec![Frontend { name: "dns".to_owned(), protocol: Protocol::Udp, address: None, port }],
-        all: vec![Endpoint { key: "one".to_owned(), address: endpoint.local_addr().unwrap(), weight: 1, local: true }],
+        all: vec![Endpoint { address: endpoint.local_addr().unwrap(), weight: 1, local: true }],
         ..Service::default()
     };
     relay.apply(vec![service], &[]);

@@ -23,7 +23,7 @@ fn silent_connections_own_two_descriptors_and_no_pipe() {
     let service = Service {
         key: "shop/web".to_owned(),
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
-        all: vec![Endpoint { key: "one".to_owned(), address, weight: 1, local: true }],
+        all: vec![Endpoint { address, weight: 1, local: true }],
         ..Service::default()
     };
     relay.apply(vec![service], &[]);

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ipvs dataplane of one family: the contract, put together from its parts."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from kproxy import _core
 from kproxy.dataplanes.contract import Applied, Counters, Difference, Refused
@@ -14,6 +16,7 @@ from kproxy.dataplanes.ipvs.compile import compile_changes
 from kproxy.dataplanes.ipvs.counters import Counting
 from kproxy.dataplanes.ipvs.drain import Drain
 from kproxy.dataplanes.ipvs.layout import TABLE, WORDS, Options
+from kproxy.dataplanes.ipvs.parting import is_here, parting
 from kproxy.dataplanes.ipvs.probe import probe
 from kproxy.dataplanes.ipvs.readback import Reader
 from kproxy.dataplanes.ipvs.settings import HostSettings
@@ -29,6 +32,8 @@ from kproxy.kernel.nft_watch import Watch
 from kproxy.kernel.sysctl import Sysctls
 from kproxy.table.routing_table import Changes, RoutingTable
 from kproxy.table.terms import Family, Mode
+
+log: Final = logging.getLogger(__name__)
 
 
 class IpvsDataplane:
@@ -175,7 +180,10 @@ class IpvsDataplane:
         """Let go of new connections; established ones go on through their virtual servers. Raises KernelError."""
         self._flush_entrances()
         held = self._ours()
-        busy = any(real.active or real.inactive for each in held.values() for real in each.reals)
+        for failure in self._door.apply(list(parting(held))):
+            log.warning("%s: new connections may still meet the old endpoints: %s", failure.operation.key, failure.error)
+        reals = (real for each in held.values() for real in each.reals if not is_here(real))
+        busy = any(real.active or real.inactive for real in reals)
         now = self._clock()
         if self._retired_at is None:
             self._retired_at = now

@@ -90,7 +90,8 @@ ABOUT_VERSION: Final = 1
 ABOUT_RULES: Final = 2
 ABOUT_FINGERPRINT: Final = 3
 
-SERVER_CHAINS: Final = ("prerouting-guard", "prerouting", "output-guard", "output")  # where a new connection comes in
+# Where a new connection comes in, and where one that IPVS has not taken is missed.
+SERVER_CHAINS: Final = ("prerouting-guard", "prerouting", "output-guard", "output", "input-missed")
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -194,8 +195,8 @@ def _base_chains(words: Words, marks: Marks) -> Iterator[Chain]:
     yield Chain("prerouting-take", taken, f"type filter hook prerouting priority {TAKE_PRIORITY}")
     yield Chain("output-take", taken, f"type route hook output priority {TAKE_PRIORITY}")
     yield Chain(
-        "input-missed",
-        (f"{service} fib daddr type != local goto drop-{Reason.MISSED}",),
+        "input-missed",  # a connection of the relay's, from before ours was the mode, is not ours to miss
+        (f"ct state new {service} fib daddr type != local goto drop-{Reason.MISSED}",),
         f"type filter hook input priority {MISSED_PRIORITY}",
     )
     for hook in ("prerouting", "output"):

@@ -231,7 +231,8 @@ def _output(words: Words, marks: Marks) -> tuple[str, ...]:
     """Judge what this node sends: a changed mark routes it to lo, where it enters.
 
     Where the connection tracker has forgotten a client, be it by kproxy's own clean-up, the relay may be the next to speak:
-    a transparent socket that sends from a frontend is the relay's.
+    a transparent socket that sends from a frontend is the relay's. Of clients that were taken only the node's own, who
+    have a socket, go back to lo: while mode ipvs leaves, IPVS sends others' packets from here.
     """
     answering = f"{marks.is_not_ours} ct state new socket transparent 1 meta priority set"
     return (
@@ -241,7 +242,7 @@ def _output(words: Words, marks: Marks) -> tuple[str, ...]:
         f"{marks.is_clients} socket transparent 1 return",
         f"{answering} {words.ip} saddr . meta l4proto . th sport map @{FRONTENDS} {marks.note_client} return",
         f"{answering} meta l4proto . th sport map @{NODEPORTS} {marks.note_client} return",
-        f"{marks.is_clients} meta l4proto tcp ct state established {marks.take} return",
+        f"{marks.is_clients} meta l4proto tcp ct state established socket transparent 0 {marks.take} return",
         f"{marks.is_not_ours} ct state established,related return",
         "ct status dnat return",
         f"jump {ENTRANCE}",

@@ -21,7 +21,7 @@ fn address(number: u16) -> SocketAddr {
 }
 
 fn endpoint(number: u16) -> Endpoint {
-    Endpoint { key: format!("pod-{number}"), address: address(number), weight: 1, local: false }
+    Endpoint { address: address(number), weight: 1, local: false }
 }
 
 fn client(number: u16) -> SocketAddr {

@@ -17,7 +17,7 @@ fn service(port: u16, endpoint: &TcpListener) -> Service {
     Service {
         key: "shop/web".to_owned(),
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
-        all: vec![Endpoint { key: "one".to_owned(), address, weight: 1, local: true }],
+        all: vec![Endpoint { address, weight: 1, local: true }],
         ..Service::default()
     }
 }

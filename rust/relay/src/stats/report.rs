@@ -13,7 +13,7 @@ use crate::table::{Live, Table};
 pub struct Count {
     /// The Service's key.
     pub service: String,
-    /// The frontend's name or the endpoint's key.
+    /// The frontend's name or the endpoint's address.
     pub name: String,
     /// Connections established so far.
     pub connections: u64,
@@ -107,7 +107,7 @@ impl Report {
             self.frontends.push(Count::of(key, &frontend.name, meter));
         }
         for member in live.distinct() {
-            let count = Count::of(key, &member.endpoint.key, &member.lasting.meter);
+            let count = Count::of(key, &member.endpoint.address.to_string(), &member.lasting.meter);
             self.endpoints.push(Count { ejections: member.lasting.health.ejections(), ..count });
         }
     }

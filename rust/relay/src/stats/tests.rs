@@ -7,12 +7,12 @@ use super::*;
 use crate::table::{Endpoint, Frontend, Method, Protocol, Service, Table};
 
 fn service(weight: u32) -> Service {
-    let endpoint = Endpoint { key: "pod".into(), address: SocketAddr::from(([10, 0, 0, 1], 80)), weight, local: true };
+    let endpoint = Endpoint { address: SocketAddr::from(([10, 0, 0, 1], 80)), weight, local: true };
     Service {
         key: "default/web:http".into(),
         seed: 7,
         frontends: vec![Frontend { name: "web".into(), protocol: Protocol::Tcp, address: None, port: 80 }],
-        all: vec![endpoint.clone()],
+        all: vec![endpoint],
         local: vec![endpoint],
         method: Method::default(),
         affinity: Duration::ZERO,
@@ -42,7 +42,7 @@ fn connections_count_at_their_frontend_and_their_endpoint() {
 
     let report = Report::of(&table);
     assert_eq!((report.frontends.len(), report.endpoints.len()), (1, 1));
-    for (count, name) in [(&report.frontends[0], "web"), (&report.endpoints[0], "pod")] {
+    for (count, name) in [(&report.frontends[0], "web"), (&report.endpoints[0], "10.0.0.1:80")] {
         assert_eq!((count.service.as_str(), count.name.as_str()), ("default/web:http", name));
         assert_eq!((count.connections, count.active, count.closed), (2, 1, 1));
         assert_eq!(count.ended, [0, 0, 1, 0, 0]);

@@ -35,6 +35,13 @@ pub fn interrupts_others(it_may: bool) -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) })
 }
 
+/// Whether the calling thread waits until it is its turn.
+#[cfg(test)]
+pub fn is_of_batch() -> bool {
+    // SAFETY: it takes no pointer; 0 is the calling thread.
+    unsafe { libc::sched_getscheduler(0) == libc::SCHED_BATCH }
+}
+
 /// Have no signal interrupt the calling thread.
 pub fn block_signals() -> io::Result<()> {
     // SAFETY: sigset_t is plain integers, and sigfillset() fills it.

@@ -2,7 +2,7 @@
 //! A Service in force: what was asked for, made ready for picking, with what is known of it carried over from before.
 //!
 //! A change makes a new `Live`. What has grown meanwhile (counters, turns, affinity, an endpoint's failures) is shared with
-//! the one before as long as its bearer stays: a Service by its key, a frontend by its address, an endpoint by key and address.
+//! the one before as long as its bearer stays: a Service by its key, a frontend and an endpoint by their addresses.
 
 use std::mem;
 use std::net::SocketAddr;
@@ -135,7 +135,7 @@ impl Live {
             known.insert(member.endpoint.address, Arc::clone(member));
         }
         let mut member = |endpoint: Endpoint| {
-            let before = known.get(&endpoint.address).filter(|member| member.endpoint.key == endpoint.key);
+            let before = known.get(&endpoint.address);
             if let Some(member) = before.filter(|member| member.endpoint == endpoint) {
                 return Arc::clone(member);
             }

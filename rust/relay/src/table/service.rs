@@ -66,11 +66,9 @@ pub struct Frontend {
 }
 
 /// One endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Names it in counters.
-    pub key: String,
-    /// Where it listens.
+    /// Where it listens; names it in counters, too.
     pub address: SocketAddr,
     /// Its share of new connections; 0: none.
     pub weight: u32,

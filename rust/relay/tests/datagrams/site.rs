@@ -43,7 +43,7 @@ impl Site {
     /// The Service with these endpoints.
     pub fn service(&self, endpoints: &[SocketAddr]) -> Service {
         let port = self.relay.ports().all;
-        let endpoint = |&address: &SocketAddr| Endpoint { key: address.to_string(), address, weight: 1, local: true };
+        let endpoint = |&address: &SocketAddr| Endpoint { address, weight: 1, local: true };
         Service {
             key: "shop/dns".to_owned(),
             seed: 0,

@@ -122,7 +122,7 @@ fn clients_at_the_local_port_get_local_endpoints_only() {
     let port = site.relay.ports().local;
     site.change(&[all], |service| {
         service.frontends.push(Frontend { port, ..service.frontends[0].clone() });
-        service.local = vec![Endpoint { address: local, ..service.all[0].clone() }];
+        service.local = vec![Endpoint { address: local, ..service.all[0] }];
     });
     for _ in 0..4 {
         assert_eq!(name_heard(&mut site.dial()), "all");

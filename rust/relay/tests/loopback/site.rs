@@ -56,7 +56,7 @@ impl Site {
     /// And other features.
     pub fn change(&self, endpoints: &[SocketAddr], feature: impl Fn(&mut Service)) {
         let port = self.relay.ports().all;
-        let endpoint = |&address: &SocketAddr| Endpoint { key: address.to_string(), address, weight: 1, local: true };
+        let endpoint = |&address: &SocketAddr| Endpoint { address, weight: 1, local: true };
         let mut service = Service {
             key: "shop/web".to_owned(),
             frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],

@@ -2,12 +2,7 @@
 //! A worker leaves its CPU for bulk and comes back. In threads of their own: where and how they run is theirs.
 
 use super::{Home, OVER};
-use crate::sys::process::allowed_processors;
-
-fn is_of_batch() -> bool {
-    // SAFETY: asks for the policy of the calling thread, and takes no pointer.
-    unsafe { libc::sched_getscheduler(0) == libc::SCHED_BATCH }
-}
+use crate::sys::process::{allowed_processors, is_of_batch};
 
 #[test]
 fn a_worker_may_run_anywhere_only_while_bytes_are_spliced() {
