@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Holds connections that say nothing: ``accept PORT`` serves them, ``dial ADDRESS PORT COUNT`` opens them.
 
-The dialler prints a line once all are open and lets them go when its input ends.
+The dialler prints a line once all are open, has each carry one more exchange for each line it reads and prints one again,
+and lets them go when its input ends.
 """
 
 import resource
@@ -38,12 +39,18 @@ def dial(address: str, port: int, count: int) -> None:
     """Open connections, have each carry one exchange, and hold them until the input ends."""
     held = []
     for _ in range(count):
-        connection = socket.create_connection((address, port), timeout=10)
-        connection.sendall(b"once")
-        assert connection.recv(64) == b"once"
-        held.append(connection)
+        held.append(socket.create_connection((address, port), timeout=30))
+        _exchange(held[-1])
     print("open", flush=True)
-    sys.stdin.read()
+    for _ in sys.stdin:
+        for connection in held:
+            _exchange(connection)
+        print("open", flush=True)
+
+
+def _exchange(connection: socket.socket) -> None:
+    connection.sendall(b"once")
+    assert connection.recv(64) == b"once"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,14 +42,21 @@ def held(process: int) -> Held:
 
 
 @contextlib.contextmanager
-def idle(bed: Bed, address: str, count: int) -> Iterator[None]:
-    """Hold so many connections open through a relay, each after one exchange."""
+def idle(bed: Bed, address: str, count: int) -> Iterator[Callable[[], None]]:
+    """Hold so many connections open through a relay, each after one exchange; what is yielded has each carry another one."""
     command = [sys.executable, "-m", "bench.relay.holder", "dial", address, str(IDLE.port), str(count)]
     with inside(bed.client.namespace):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stdout.readline() == "open\n"
-        yield
+        words, answers = process.stdin, process.stdout
+
+        def again() -> None:
+            words.write("again\n")
+            words.flush()
+            assert answers.readline() == "open\n"
+
+        assert answers.readline() == "open\n"
+        yield again
         process.stdin.close()

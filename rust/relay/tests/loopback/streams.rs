@@ -38,7 +38,7 @@ fn hear(stream: &mut TcpStream, pattern: &[u8], times: usize) {
 
 #[test]
 fn a_large_stream_arrives_whole_both_ways_at_once() {
-    const TIMES: usize = 128;
+    const TIMES: usize = 1025; // more than 1 GiB each way
     let both = endpoint(|mut stream| {
         let mut other = stream.try_clone().unwrap();
         let speaker = thread::spawn(move || say(&mut other, &pattern(), TIMES));

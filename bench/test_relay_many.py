@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""20,000 silent connections through our relay: each lives, and costs two descriptors and no pipe.
+
+``make bench-vm`` runs it in the emulated machine: elsewhere a process may often hold fewer descriptors.
+"""
+
+import contextlib
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.conftest import Bars
+from bench.relay.bed import Bed
+from bench.relay.memory import held, idle
+from bench.relay.ours import Ours, ours
+from bench.relay.programs import running
+from bench.relay.services import BACKENDS, IDLE, Place
+
+_COUNT: Final = 20_000
+_ADDRESS: Final = "10.99.9.4"
+_MAY_HOLD: Final = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+pytestmark = pytest.mark.skipif(
+    _MAY_HOLD < 2 * _COUNT + 1000, reason=f"a process may hold only {_MAY_HOLD} descriptors here: run make bench-vm"
+)
+
+
+@contextlib.contextmanager
+def _relaying() -> Iterator[tuple[Bed, Ours]]:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relays-")))
+        bed = Bed()
+        stack.callback(bed.close)
+        command = [sys.executable, "-m", "bench.relay.holder", "accept", str(IDLE.port)]
+        listens = [Place(IDLE, BACKENDS[0], IDLE.port)]
+        stack.enter_context(running(bed.backend, command, folder / "backend.log", listens=listens))
+        place = Place(IDLE, _ADDRESS, IDLE.port)
+        bed.own([_ADDRESS])
+        yield bed, stack.enter_context(ours(bed, "ours", _ADDRESS, [place], folder))
+
+
+def test_many(benchmark: BenchmarkFixture, bars: Bars, figure: Callable[[str], None]) -> None:
+    """All of them are open at once, and each answers once more."""
+    with _relaying() as (bed, relay):
+        before = held(relay.pid)
+        with idle(bed, _ADDRESS, _COUNT) as again:
+            benchmark.pedantic(again, rounds=1)
+            grown = held(relay.pid) - before
+    figure(f"{_COUNT:,} idle connections: {grown.memory / _COUNT:.0f} B each")
+    bars.most(f"{_COUNT:,} idle connections, descriptors each", grown.descriptors / _COUNT, 2)
+    bars.most(f"{_COUNT:,} idle connections, pipes", grown.pipes, 0)
