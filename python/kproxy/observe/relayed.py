@@ -35,8 +35,13 @@ class RelayCollector(Collector):
             "kproxy_relay_affinity_clients", "Clients known for their affinity.", sum(one.clients for one in reports)
         )
         closed = CounterMetricFamily("kproxy_relay_closed_connections", "Connections, by how they ended.", labels=["reason"])
+        refused = CounterMetricFamily("kproxy_relay_refused_clients", "Clients turned away, by why.", labels=["reason"])
         failed = CounterMetricFamily("kproxy_relay_failed_dials", "Dials, by why they failed.", labels=["reason"])
-        for metric, counted in ((closed, [one.closed for one in reports]), (failed, [one.failed for one in reports])):
+        for metric, counted in (
+            (closed, [one.closed for one in reports]),
+            (refused, [one.refused for one in reports]),
+            (failed, [one.failed for one in reports]),
+        ):
             for reason in dict.fromkeys(itertools.chain(*counted)):
                 metric.add_metric([reason], sum(counts.get(reason, 0) for counts in counted))
             yield metric

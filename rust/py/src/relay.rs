@@ -66,6 +66,12 @@ impl Relay {
         python.detach(|| report::counts(self.relay.stats()))
     }
 
+    /// Clients that were turned away: nothing known where they dialled, no endpoint, none that could be dialled, too many
+    /// connections, no descriptor left.
+    fn refusals(&self) -> Vec<u64> {
+        self.relay.refusals().to_vec()
+    }
+
     /// Where each step of the times in `stats` ends, in microseconds; the last one has no end.
     #[staticmethod]
     fn steps() -> Vec<u64> {

@@ -14,7 +14,7 @@ use crate::config::{Config, Ports};
 use crate::error::{Error, Result};
 use crate::handover::Inherited;
 use crate::listen;
-use crate::stats::{Report, WorkerMeter};
+use crate::stats::{Report, WorkerMeter, REFUSALS};
 use crate::steer;
 use crate::sys::process;
 use crate::table::{Service, Table};
@@ -177,6 +177,12 @@ impl Relay {
     /// What was counted so far.
     pub fn stats(&self) -> Report {
         Report::of(&self.shared.table.load())
+    }
+
+    /// Clients that were turned away, in the order of `stats::Refusal`.
+    pub fn refusals(&self) -> [u64; REFUSALS] {
+        let counts = self.shared.lanes.iter().map(|lane| lane.meter.refusals());
+        counts.fold([0; REFUSALS], |sum, counts| std::array::from_fn(|reason| sum[reason] + counts[reason]))
     }
 
     /// Whether every worker runs; else what the one that does not said last.

@@ -86,6 +86,9 @@ pub fn failed(worker: usize, member: &Member, failure: Failure) {
     member.lasting.meter.failed(worker, failure);
 }
 
+/// Reasons to turn a client away.
+pub const REFUSALS: usize = 5;
+
 /// Why a client was turned away before any endpoint was dialled, or after all were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -105,13 +108,18 @@ pub enum Refusal {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct WorkerMeter {
-    refusals: [AtomicU64; 5],
+    refusals: [AtomicU64; REFUSALS],
 }
 
 impl WorkerMeter {
     /// A client was turned away.
     pub fn refused(&self, refusal: Refusal) {
         add(&self.refusals[refusal as usize], 1);
+    }
+
+    /// How many were, in the order of `Refusal`.
+    pub fn refusals(&self) -> [u64; REFUSALS] {
+        self.refusals.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 }
 

@@ -28,6 +28,7 @@ def test_relays_are_added_up() -> None:
     report = RelayReport(
         active=2,
         closed={"done": 3, "idle": 0},
+        refused={"full": 1},
         failed={"refused": 1},
         retries=4,
         dial=Durations((0.001, 0.01), (1, 2, 3), 0.5),
@@ -38,6 +39,7 @@ def test_relays_are_added_up() -> None:
     assert samples["kproxy_relay_connections"] == 4
     assert samples['kproxy_relay_closed_connections_total{reason="done"}'] == 6
     assert samples['kproxy_relay_closed_connections_total{reason="idle"}'] == 0
+    assert samples['kproxy_relay_refused_clients_total{reason="full"}'] == 2
     assert samples['kproxy_relay_failed_dials_total{reason="refused"}'] == 2
     assert samples["kproxy_relay_retries_total"] == 8
     dial = "kproxy_relay_dial_duration_seconds"

@@ -140,7 +140,7 @@ class RelayHandle:
     def report(self) -> RelayReport:
         """Tell what it has done. May be called from any thread."""
         services, _, endpoints = self.counts()
-        return self._reporter.report(services, endpoints)
+        return self._reporter.report(services, endpoints, self._relay.refusals() if self._relay else ())
 
     def hand_over(self, channel: int) -> None:
         """Send its sockets to the process that relieves this one, over a Unix socket. Raises KernelError."""

@@ -12,6 +12,7 @@ from kproxy import _core
 from kproxy.dataplanes.contract import Durations, RelayReport
 
 CLOSED: Final = ("done", "client-reset", "endpoint-reset", "idle", "drained")  # in the core's order
+REFUSED: Final = ("unknown", "no-endpoint", "undialled", "full", "no-descriptor")
 FAILED: Final = ("refused", "timed-out")
 _MICRO: Final = 1e-6
 
@@ -56,7 +57,12 @@ class Reporter:
         self._dial = Totals()
         self._first_byte = Totals()
 
-    def report(self, services: "Sequence[_core._RelayWhole]", endpoints: "Sequence[_core._RelayCount]") -> RelayReport:
+    def report(
+        self,
+        services: "Sequence[_core._RelayWhole]",
+        endpoints: "Sequence[_core._RelayCount]",
+        refusals: Sequence[int] = (),
+    ) -> RelayReport:
         """Add a reading up."""
         (retries,) = self._services.take(((key, ""), (retries,)) for key, retries, _ in services) or (0,)
         counts = self._endpoints.take(((row[0], row[1]), (row[6], *row[4], *row[5])) for row in endpoints)
@@ -65,6 +71,7 @@ class Reporter:
             active=sum(row[3] for row in endpoints),
             clients=sum(clients for _, _, clients in services),
             closed=dict(zip(CLOSED, counts[1:], strict=False)),
+            refused=dict(zip(REFUSED, refusals or (0,) * len(REFUSED), strict=True)),
             failed=dict(zip(FAILED, counts[1 + len(CLOSED) :], strict=True)),
             retries=retries,
             ejections=counts[0],

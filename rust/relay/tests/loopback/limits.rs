@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
+use relay::stats::Refusal;
 use relay::{Config, Timeouts};
 
 use crate::site::{config, endpoint, refusal, rest, until, with, Site};
@@ -20,6 +21,7 @@ fn one_connection_too_many_is_refused_and_the_next_is_not_once_there_is_room() {
     until("three are there", || site.relay.connections() == 3);
 
     assert_eq!(refusal(site.address()), ErrorKind::ConnectionReset);
+    assert_eq!(site.relay.refusals()[Refusal::Full as usize], 1);
 
     clients.pop();
     until("one has left", || site.relay.connections() == 2);

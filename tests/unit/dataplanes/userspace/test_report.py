@@ -4,7 +4,7 @@
 from typing import Any
 
 from kproxy import _core
-from kproxy.dataplanes.userspace.report import CLOSED, FAILED, Reporter
+from kproxy.dataplanes.userspace.report import CLOSED, FAILED, REFUSED, Reporter
 
 STEPS = len(_core.Relay.steps()) + 1
 
@@ -36,5 +36,6 @@ def test_before_anything_happens_everything_is_zero() -> None:
     report = Reporter().report([], [])
 
     assert dict(report.closed) == dict.fromkeys(CLOSED, 0)
+    assert dict(report.refused) == dict.fromkeys(REFUSED, 0)
     assert dict(report.failed) == dict.fromkeys(FAILED, 0)
     assert len(report.dial.counts) == len(report.dial.bounds) + 1 == STEPS
