@@ -110,7 +110,8 @@ class RelayReport(msgspec.Struct, frozen=True):
     """What a relay has done so far. All but ``active`` and ``clients`` are monotonic while it lives.
 
     ``closed`` counts connections by how they ended, ``refused`` clients it turned away and ``failed`` dials by why;
-    ``retries``: endpoints that took the place of one that failed; ``ejections``: how often one was left alone for failing; ``clients`` are known for their affinity.
+    ``retries``: endpoints that took the place of one that failed; ``ejections``: how often one was left alone for failing;
+    ``clients`` are known for their affinity.
     """
 
     active: int = 0
