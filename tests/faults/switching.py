@@ -6,6 +6,7 @@ import json
 import selectors
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,6 +90,27 @@ class SwitchingNode(NodeUnderTest):
     def _is_there(self, mode: Mode) -> bool:
         with inside(self.bed.node.namespace), opened(open_dataplanes(Settings(mode=mode), Family)) as dataplanes:
             return any(dataplane.found() for dataplane in dataplanes)
+
+    def walk(self, path: Sequence[Mode], *, patience: float = 60.0, pause: float = 0.3) -> int:
+        """Start in the first mode and go on to each of the others while endpoints change; return how much was exchanged.
+
+        On the way no dial may fail, and no connection of any mode break.
+        """
+        self.want(path[0])
+        self.start()
+        self.wait_ready(patience)
+        with self.exchanging() as counts:
+            for number, mode in enumerate(path[1:]):
+                self.hold()
+                before = counts[0]
+                self.want(mode)
+                self.change([0, 1, 2 + number])
+                self.wait_mode(mode, patience=patience)
+                assert self.broken() == 0, f"connections broke on the way to {mode}"
+                assert counts[1] == 0, f"{counts[1]} of {counts[0] - before} dials failed on the way to {mode}"
+                time.sleep(pause)
+            assert self.broken() == 0
+            return counts[0]
 
     def hold(self) -> None:
         """Open one more connection that is to live."""
