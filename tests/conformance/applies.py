@@ -2,8 +2,8 @@
 """Which case runs in which mode: by rule and never by id.
 
 A case runs in each mode that its ``only_modes`` names (none named: in all). Real packets through ``ipvs`` and ``userspace``
-also run whatever names nftables, with its expectation. Userspace has no SCTP, and opens its own connections, so the key
-``masquerade`` says nothing there.
+also run whatever names nftables, with its expectation and its default of NodePort addresses. Userspace has no SCTP, and
+opens its own connections, so the key ``masquerade`` says nothing there.
 """
 
 from typing import Any, Final

@@ -17,6 +17,7 @@ from kproxy.routing.settings import Settings
 from kproxy.table.addresses import canonical_address, family_of
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family, Mode
+from tests.conformance.applies import modes_of
 
 Case = dict[str, Any]
 LOOPBACK: Final = (HostAddress("lo", "127.0.0.1", 8), HostAddress("lo", "::1", 128))
@@ -60,10 +61,15 @@ def settings_of(case: Case, mode: Mode) -> Settings:
         cluster_cidrs=tuple(filter(None, (config.get("clusterCIDR") or "").split(","))),
         bridge_interface=detect.get("bridgeInterface", ""),
         interface_name_prefix=detect.get("interfaceNamePrefix", ""),
-        node_port_addresses=tuple(config.get("nodePortAddresses") or ()),
+        node_port_addresses=tuple(config.get("nodePortAddresses") or _default_addresses(case, mode)),
         localhost_node_ports=localhost is not False,
         bind_address=config.get("bindAddress") or "0.0.0.0",
     )
+
+
+def _default_addresses(case: Case, mode: Mode) -> tuple[str, ...]:
+    """Return what nothing said of NodePort addresses means: a case that ipvs inherits expects what it means in nftables."""
+    return ("primary",) if mode is Mode.IPVS and mode.value not in modes_of(case) else ()
 
 
 def service(manifest: Case) -> Service:
