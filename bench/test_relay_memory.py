@@ -18,9 +18,11 @@ _SETTLING: Final = 1.0  # seconds in which a relay may give back what an exchang
 def _grown(lineup: Lineup, name: str) -> Held:
     process = lineup.processes[name]
     before = held(process)
-    with idle(lineup.bed, lineup.addresses[name], _COUNT):
+    with idle(lineup.bed, lineup.addresses[name], _COUNT) as again:
         time.sleep(_SETTLING)
-        return held(process) - before
+        grown = held(process) - before
+        again()  # none was lost
+        return grown
 
 
 def _everybody(lineup: Lineup) -> dict[str, Held]:
