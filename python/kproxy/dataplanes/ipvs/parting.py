@@ -26,8 +26,10 @@ def parting(held: Mapping[ServerKey, Held]) -> Iterator[Operation]:
         plain = VirtualServer(key, one_packet=each.server.one_packet)  # some schedulers choose what has weight 0
         if each.server != plain:
             yield Operation.set_server(plain)
-        if all(real.server != here for real in each.reals):
+        if not any(map(is_here, each.reals)):
             yield Operation.add_real(key, here)
+        elif all(real.server != here for real in each.reals):  # left from an earlier parting, with weight 0
+            yield Operation.set_real(key, here)
         for real in each.reals:
             if real.server.weight and not is_here(real):
                 yield Operation.set_real(key, msgspec.structs.replace(real.server, weight=0))

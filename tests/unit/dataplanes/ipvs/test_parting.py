@@ -2,7 +2,7 @@
 """What virtual servers are told when their mode leaves."""
 
 from kproxy.dataplanes.ipvs.parting import parting
-from kproxy.kernel.ipvs_values import Held, HeldReal, RealServer, ServerKey, VirtualServer
+from kproxy.kernel.ipvs_values import Forwarding, Held, HeldReal, RealServer, ServerKey, VirtualServer
 from kproxy.table.terms import Family, Protocol
 
 WEB = ServerKey.at(Protocol.TCP, "10.96.0.1", 80)
@@ -46,3 +46,10 @@ def test_what_was_told_is_not_told_again() -> None:
     after = tuple(HeldReal(operation.real) for operation in operations if operation.real is not None)
 
     assert told(Held(VirtualServer(WEB), after)) == []
+
+
+def test_a_mode_that_leaves_again_opens_the_way_that_it_had_closed() -> None:
+    """Wanted back in between, it had given the way to this node weight 0; connections of the other mode keep it there."""
+    here = RealServer("127.0.0.1", 80, 0, Forwarding.LOCAL)
+
+    assert told(Held(VirtualServer(WEB), (HeldReal(here, active=1),))) == ["-e -t 10.96.0.1:80 -r 127.0.0.1:80 -g -w 1"]
