@@ -2,12 +2,13 @@
 """A client, a node and a server in a row, for tests and benches that need sustained traffic through a node's rules."""
 
 import contextlib
-import itertools
+import multiprocessing
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from kproxy.dataplanes.contract import Applied, Dataplane
@@ -17,7 +18,9 @@ from kproxy.table.routing_table import Changes
 
 PORT: Final = 8080  # where the server answers, on every address of 10.128.0.0/9
 _SOURCES: Final = tuple(f"172.20.0.{host}" for host in range(2, 66))  # the client's addresses
-_BIND_ADDRESS_NO_PORT: Final = 24  # IP_BIND_ADDRESS_NO_PORT of linux/in.h: the port is chosen when the socket connects
+_FIRST_PORT: Final = 1024
+_LAST_PORT: Final = 65_535
+_ports: Final = multiprocessing.Value("i", _FIRST_PORT)  # the last one taken, shared over fork
 _BACKLOG: Final = 65_535  # a server that has to wait for a processor loses no connection
 
 
@@ -54,16 +57,41 @@ class Bed:
 
 
 def client_sockets() -> Iterator[socket.socket]:
-    """Yield sockets for ever that dial from one after another of the client's addresses.
+    """Yield sockets for ever that dial each from an address and port that no other one had, in any process, for long.
 
-    Whoever dials much from one address soon dials from a port that conntrack remembers. One such SYN in a million finds its
-    predecessor half gone, and conntrack drops it (``insert_failed`` of its statistics), whatever the rules are.
+    The kernel would choose the same ports again within seconds, and IPVS drops a SYN whose predecessor was reset.
     """
-    for source in itertools.cycle(_SOURCES):
-        client = socket.socket()
-        client.setsockopt(socket.SOL_IP, _BIND_ADDRESS_NO_PORT, 1)
-        client.bind((source, 0))
-        yield client
+    while True:
+        with _ports.get_lock():
+            _ports.value = port = _ports.value % _LAST_PORT + 1
+        for source in _SOURCES if port >= _FIRST_PORT else ():
+            client = socket.socket()
+            with contextlib.suppress(OSError):  # somebody else has it
+                client.bind((source, port))
+                yield client
+
+
+class Clashes:
+    """SYNs that conntrack has dropped on the node: ``more()`` since the last call, or since it was made.
+
+    Two flows that are masqueraded on two processors may choose the same port at the same moment; the second one's first
+    packet is dropped (``insert_failed``). One dial in a million is, whoever wrote the rules, and waits for a second.
+    """
+
+    def __init__(self, bed: Bed) -> None:
+        self._node = bed.node
+        self._seen = self._count()
+
+    def more(self) -> int:
+        """Return how many."""
+        before, self._seen = self._seen, self._count()
+        return self._seen - before
+
+    def _count(self) -> int:
+        with inside(self._node.namespace):
+            heads, *processors = Path("/proc/thread-self/net/stat/nf_conntrack").read_text().splitlines()
+        which = heads.split().index("insert_failed")
+        return sum(int(line.split()[which], 16) for line in processors)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kproxy.dataplanes.upstream import chains, found, ipvs, names, remove
-from kproxy.kernel.ipvs_values import Operation, ServerKey, VirtualServer
+from kproxy.dataplanes.upstream import chains, connections, found, ipvs, names, remove
+from kproxy.kernel.ipvs_values import Operation, RealServer, ServerKey, VirtualServer
 from kproxy.kernel.xtables import Kind, Xtables, parse_save
 from kproxy.lab.namespaces import private
 from kproxy.table.errors import KernelError
@@ -303,10 +303,22 @@ def test_ipvs_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             "*nat\n:KUBE-NODE-PORT - [0:0]\n-A KUBE-NODE-PORT -m set --match-set KUBE-NODE-PORT-TCP dst\nCOMMIT\n",
         )
 
-        assert found()[1:] == [f"device {names.DEVICE}", "1 ipsets (KUBE-NODE-PORT-TCP)", "IPVS: 2 virtual servers"]
-        removal = remove()
+        left = [f"device {names.DEVICE}", "1 ipsets (KUBE-NODE-PORT-TCP)", "IPVS: 2 virtual servers"]
+        assert found()[1:] == left
+        kernel.apply([Operation.add_real(keys[0], RealServer("10.1.0.2", 8080))])
+        kernel.connections(keys[0], "10.1.0.2", 8080, active=2)
+        removal = remove(spare=True)
+        assert (removal.errors, removal.connections, connections()) == ((), 2, 2)
+        assert found() == left  # the rules have gone
+        assert [(each.server.weight, each.server.address) for each in kernel.reals(keys[0])] == [
+            (0, "10.1.0.2"),
+            (1, "127.0.0.1"),
+        ]
 
-        assert removal.errors == ()
+        kernel.connections(keys[0], "10.1.0.2", 8080, inactive=2)
+        assert connections() == 0
+        removal = remove(spare=True)
+        assert (removal.errors, removal.connections) == ((), 0)
         assert list(kernel.held) == keys[2:]
         assert not ipvs.has_device()
         assert ipvs.sets() == []

@@ -2,7 +2,7 @@
 """What kube-proxy leaves on a node: finding it, and taking it out without touching anybody else's.
 
 - ``names``: what it calls things; ``chains``: its part of an iptables table; ``ipvs``: servers, device and sets
-- ``found``: sentences on what is there; ``remove``: takes it out
+- ``found``: sentences on what is there; ``remove``: takes it out; ``connections``: what would be cut by that
 
 Both look at nftables, both kinds of iptables and IPVS, in both families. They are slow (seconds beside tens of thousands of
 rules), belong to a start, a take-over or ``--cleanup``, and may be repeated at any time.
@@ -28,20 +28,25 @@ _ATTEMPTS: Final = 3  # somebody else may change the same table between our look
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """What was done, what was left on purpose, and what failed."""
+    """What was done, what was left on purpose, and what failed.
+
+    ``connections``: how many are established through virtual servers that were left for their sake.
+    """
 
     done: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     errors: tuple[KernelError, ...] = ()
+    connections: int = 0
 
 
 class _Account:
-    """Collects the three lists; an error ends one step and no other."""
+    """Collects what a Removal tells; an error ends one step and no other."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
         self.kept: list[str] = []
         self.errors: list[KernelError] = []
+        self.connections = 0
 
     def attempt(self, step: Callable[["_Account"], None]) -> None:
         try:
@@ -101,16 +106,28 @@ def _look_at_ipvs(account: _Account) -> None:
         account.done.append(f"IPVS: {len(servers)} virtual servers")
 
 
-def remove() -> Removal:
-    """Take all of it out. What fails is collected, the rest is done nevertheless; a second run finds nothing to do."""
+def connections() -> int:
+    """Return how many connections are established through kube-proxy's virtual servers. Raises KernelError."""
+    return sum(ipvs.established(each) for each in ipvs.held(ipvs.sets()).values())
+
+
+def remove(*, spare: bool = False) -> Removal:
+    """Take all of it out. What fails is collected, the rest is done nevertheless; a second run finds nothing to do.
+
+    ``spare``: virtual servers that hold established connections stay for these alone, with the device and the sets, and
+    lead new ones on to this node. Without it such connections end, as one does whose rules have gone.
+    """
     account = _Account()
     account.attempt(_remove_nft_tables)
     for xtables in Xtables.every():
         account.attempt(_remove_chains_of(xtables))
-    account.attempt(_remove_servers)
-    account.attempt(_remove_device)
-    account.attempt(_remove_sets)  # last: rules may have used them
-    return Removal(tuple(account.done), tuple(account.kept), tuple(account.errors))
+    if spare:
+        account.attempt(_spare_servers)
+    if not account.connections:
+        account.attempt(_remove_servers)
+        account.attempt(_remove_device)
+        account.attempt(_remove_sets)  # last: rules may have used them
+    return Removal(tuple(account.done), tuple(account.kept), tuple(account.errors), account.connections)
 
 
 def _remove_nft_tables(account: _Account) -> None:
@@ -154,10 +171,19 @@ def _reports(xtables: Xtables, items: list[chains.Leftovers]) -> Iterator[str]:
         yield f"{xtables}: {len(item.chains)} chains and {len(item.jumps)} jumps removed from table {item.table}"
 
 
+def _spare_servers(account: _Account) -> None:
+    held = ipvs.held(ipvs.sets())
+    account.connections = sum(map(ipvs.established, held.values()))
+    if account.connections:
+        ipvs.lead_on(held)
+        account.kept.append(f"IPVS: {len(held)} virtual servers stay for {account.connections} established connections")
+
+
 def _remove_servers(account: _Account) -> None:
     own = ipvs.servers(ipvs.sets())
     if own:
         ipvs.delete_servers(own)
+        ipvs.forget_flows(own)
         account.done.append(f"IPVS: {len(own)} virtual servers deleted")
 
 

@@ -15,14 +15,16 @@ from typing import Final
 
 from kproxy._core import NetlinkError, NftSocket
 from kproxy.dataplanes.ipvs.layout import SERVERS, TABLE
+from kproxy.dataplanes.ipvs.parting import is_here, parting
 from kproxy.dataplanes.upstream.names import DEVICE, NODE_PORT_SETS, SETS
 from kproxy.kernel.command import installed, run
+from kproxy.kernel.conntrack import Conntrack
 from kproxy.kernel.ipvs import Ipvs
-from kproxy.kernel.ipvs_values import Operation, ServerKey
+from kproxy.kernel.ipvs_values import Held, Operation, ServerKey
 from kproxy.kernel.nfnl import NUMBERS, NetlinkRefused, refused
 from kproxy.kernel.nft_elements import Codec
 from kproxy.table.addresses import parse_address
-from kproxy.table.terms import Protocol
+from kproxy.table.terms import Family, Protocol
 
 _IN_KERNEL: Final = Path("/proc/thread-self/net/ip_vs")
 
@@ -98,11 +100,48 @@ def servers(existing_sets: Collection[str]) -> list[ServerKey]:
     return own_servers(Ipvs().servers(), device_addresses(), node_ports, taken_servers())
 
 
-def delete_servers(own: Collection[ServerKey]) -> None:
-    """Delete virtual servers; one that has gone meanwhile is no error. Raises KernelError."""
-    for failure in Ipvs().apply([Operation.delete_server(key) for key in own]):
+def held(existing_sets: Collection[str]) -> Mapping[ServerKey, Held]:
+    """Return kube-proxy's virtual servers with what they hold. Raises KernelError."""
+    own = servers(existing_sets)
+    found = Ipvs().dump() if own else {}
+    return {key: found[key] for key in own if key in found}
+
+
+def established(server: Held) -> int:
+    """Return how many established connections a virtual server would take with it."""
+    return sum(real.active for real in server.reals if not is_here(real))
+
+
+def lead_on(held: Mapping[ServerKey, Held]) -> None:
+    """Have virtual servers lead what is new on to this node. Raises KernelError."""
+    _apply(parting(held))
+
+
+def delete_servers(own: Iterable[ServerKey]) -> None:
+    """Delete virtual servers. Raises KernelError."""
+    _apply(map(Operation.delete_server, own))
+
+
+def _apply(operations: Iterable[Operation]) -> None:
+    """Change servers; one that has gone meanwhile is no error."""
+    for failure in Ipvs().apply(list(operations)):
         if not (isinstance(failure.error, NetlinkRefused) and failure.error.errno == errno.ESRCH):
             raise failure.error
+
+
+def forget_flows(own: Iterable[ServerKey]) -> None:
+    """Delete what conntrack remembers of these servers' flows. Raises KernelError.
+
+    Nobody forwards them any more, and the kernel asks no rule about a flow it knows: a client that goes on with the same
+    port, as UDP clients do for hours, would never reach the rules that serve it now.
+    """
+    conntrack = Conntrack()
+    places: dict[tuple[Family, Protocol], dict[tuple[str, int], frozenset[str]]] = {}
+    for key in own:
+        if key.protocol is not None:
+            places.setdefault((key.family, key.protocol), {})[key.address, key.port] = frozenset()
+    for (family, protocol), serving in places.items():
+        conntrack.delete_stale(family, serving, protocol=protocol)
 
 
 def delete_device() -> None:
