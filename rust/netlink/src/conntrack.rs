@@ -6,6 +6,7 @@
 //! of a flow is read unless it goes.
 
 mod flow;
+mod lookup;
 mod rules;
 mod sweep;
 mod wire;

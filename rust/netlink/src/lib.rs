@@ -6,7 +6,7 @@
 //! - `nftables`: elements of sets and maps as atomic batches, read back by key; what others change
 //! - `ipvs`: virtual and real servers, dumped and changed in batches with a verdict each
 //! - `xtables`: whole tables of legacy iptables, as the kernel hands them out
-//! - `conntrack`: flows listed with constant memory, stale ones deleted
+//! - `conntrack`: flows listed with constant memory, stale ones deleted, one looked up
 //! - `sys`: every system call, and with it every line of `unsafe`
 //!
 //! Of nftables only elements travel this way. Tables, chains, maps and rules go through the `nft` command.

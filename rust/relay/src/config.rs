@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::stats::LANES;
+use crate::table::Scope;
 
 /// The two ports: the rules send a client to the one whose endpoints its verdict balances over. 0 lets the kernel choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,6 +13,16 @@ pub struct Ports {
     pub all: u16,
     /// Only endpoints on this node.
     pub local: u16,
+}
+
+impl Ports {
+    /// The port of a scope.
+    pub fn of(self, scope: Scope) -> u16 {
+        match scope {
+            Scope::All => self.all,
+            Scope::Local => self.local,
+        }
+    }
 }
 
 /// How long what may take.

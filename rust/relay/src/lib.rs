@@ -11,7 +11,7 @@
 //! - `proxy_protocol`: the client told to endpoints that ask for it
 //! - `relay`: the handle: start, apply, stats, drain, stop
 //! - `handover`: sockets passed to the next process, so that no connection is refused between the two
-//! - `listen`: the sockets of the two ports
+//! - `listen`: the sockets of the two ports; `translated`: what was dialled, of who was sent there by address translation
 //! - `worker`: the loop of one thread; `tcp`: connections; `udp`: datagrams; `steer`: which CPU serves which client
 //! - `sys`: every system call, and with it every line of `unsafe`
 
@@ -27,6 +27,7 @@ mod relay;
 mod steer;
 mod sys;
 mod tcp;
+mod translated;
 mod udp;
 mod worker;
 

@@ -26,6 +26,8 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub config: Config,
+    /// The ports it listens on.
+    pub ports: Ports,
     pub table: ArcSwap<Table>,
     /// One a worker.
     pub lanes: Vec<Lane>,
@@ -75,7 +77,6 @@ impl Shared {
 #[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
-    ports: Ports,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held while a table is made from the one before. True once there has been one.
     served: Mutex<bool>,
@@ -95,8 +96,8 @@ impl Relay {
         let failed = |error: std::io::Error| Error::system(&error, "starting a worker of the relay");
         let lanes = (0..workers).map(|_| Lane::open()).collect::<std::io::Result<_>>().map_err(failed)?;
         let (table, moving, panics) = (ArcSwap::default(), AtomicUsize::default(), Mutex::default());
-        let shared = Arc::new(Shared { config, table, lanes, moving, panics });
-        let mut relay = Self { shared, ports, threads: Mutex::default(), served: Mutex::default() };
+        let shared = Arc::new(Shared { config, ports, table, lanes, moving, panics });
+        let mut relay = Self { shared, threads: Mutex::default(), served: Mutex::default() };
         for (number, sockets) in sockets.into_iter().enumerate() {
             let home = Home::new(steered.as_ref().map(|plan| plan[number]));
             let worker = Worker::new(number, Arc::clone(&relay.shared), sockets, home).map_err(failed)?;
@@ -116,7 +117,7 @@ impl Relay {
 
     /// The ports it listens on.
     pub fn ports(&self) -> Ports {
-        self.ports
+        self.shared.ports
     }
 
     /// Change Services, all at once: the next client that is accepted meets all of it. Connections are not disturbed.

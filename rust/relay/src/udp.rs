@@ -17,12 +17,13 @@ use crate::stats::{self, End, Refusal, Way};
 use crate::sys::address::Raw;
 use crate::sys::udp::{send, Batch, Outgoing, MOST};
 use crate::table::{Protocol, Scope};
+use crate::translated;
 use crate::worker::context::Context;
 use crate::worker::epoll::{Kind, Place, LEVEL};
 use crate::worker::timers::{ticks, Tick};
 
 pub mod control;
-mod flow;
+pub mod flow;
 mod flows;
 mod packet;
 mod raw;
@@ -48,6 +49,7 @@ pub(crate) struct Udp {
     flows: Flows,
     replies: Replies,
     messenger: Messenger,
+    translated: translated::Datagrams,
     batch: Batch,
     /// Which datagrams of the batch belong to which flow.
     sorted: Vec<(Place, usize)>,
@@ -64,6 +66,7 @@ impl Udp {
             flows: Flows::new(context),
             replies: Replies::default(),
             messenger: Messenger::default(),
+            translated: translated::Datagrams::default(),
             batch: Batch::default(),
             sorted: Vec::with_capacity(MOST),
             drained: None,
@@ -117,8 +120,8 @@ impl Udp {
                 continue;
             }
             let told = control::understand(self.batch.control(index));
-            let (Some(client), Some(dialled)) = (self.batch.sender(index), told.dialled) else { continue };
-            let key = Key { client, dialled, scope };
+            let (Some(client), Some(arrived)) = (self.batch.sender(index), told.dialled) else { continue };
+            let key = Key { client, arrived, scope };
             let place = match last {
                 Some((before, place)) if before == key => place,
                 _ => self.place_of(context, key),
@@ -134,11 +137,12 @@ impl Udp {
         if let Some(place) = self.flows.find(context, &key) {
             return Some(place);
         }
-        let opened = self.flows.open(context, key, Vec::new());
+        let dialled = self.translated.dialled(context, &key);
+        let opened = self.flows.open(context, key, dialled, Vec::new());
         if let Err(refusal) = opened {
             context.meter().refused(refusal);
             if matches!(refusal, Refusal::NoEndpoint | Refusal::Undialled) {
-                self.messenger.tell(key.client, key.dialled, Why::Port, context.clock.tick);
+                self.messenger.tell(key.client, dialled, Why::Port, context.clock.tick);
             }
         }
         opened.ok()
@@ -196,9 +200,9 @@ impl Udp {
             flow.count.first_byte(context.clock.now.saturating_duration_since(flow.opened));
             context.picker.opened(flow.count.member(), context.clock.now);
         }
-        let Key { client, dialled, scope } = flow.key;
+        let (Key { client, arrived, scope }, dialled) = (flow.key, flow.dialled);
         let which: Vec<usize> = (0..count).collect();
-        let sent = if context.shared.config.transparent {
+        let sent = if context.shared.config.transparent && arrived == dialled {
             let letter = Letter { to: Some(Raw::plain(client)), from: None };
             match self.replies.of(dialled) {
                 Ok(socket) => transmit(socket, &self.batch, &which, letter, &mut flow.segmenting),
@@ -208,13 +212,16 @@ impl Udp {
                 Err(error) => Err(error),
             }
         } else {
-            let Some(bound) = self.sockets.iter().find(|bound| bound.scope == scope) else { return };
-            let from = match dialled.ip() {
+            let from = match arrived.ip() {
                 IpAddr::V4(address) => address.to_ipv6_mapped(),
                 IpAddr::V6(address) => address,
             };
             let letter = Letter { to: Some(Raw::mapped(client)), from: Some(from) };
-            transmit(bound.socket.as_fd(), &self.batch, &which, letter, &mut flow.segmenting)
+            match self.sockets.iter().find(|bound| bound.scope == scope) {
+                Some(bound) => transmit(bound.socket.as_fd(), &self.batch, &which, letter, &mut flow.segmenting),
+                // They have been closed: the relay drains.
+                None => each(&self.batch, &which, |datagram| self.messenger.answer(client, arrived, datagram)),
+            }
         };
         // A client that cannot be reached is one whose datagram is lost.
         flow.count.moved(Way::Down, sent.unwrap_or(0));
@@ -227,12 +234,12 @@ impl Udp {
         context.picker.failed(&ended.member, Failure::Refused, context.clock.now);
         if let Some(mut question) = ended.question {
             question.tried.push(ended.member.endpoint.address);
-            if let Ok(next) = self.flows.open(context, ended.key, question.tried.clone()) {
+            if let Ok(next) = self.flows.open(context, ended.key, ended.dialled, question.tried.clone()) {
                 return self.ask(context, next, question);
             }
         }
         let why = if error.raw_os_error() == Some(libc::ECONNREFUSED) { Why::Port } else { Why::Host };
-        self.messenger.tell(ended.key.client, ended.key.dialled, why, context.clock.tick);
+        self.messenger.tell(ended.key.client, ended.dialled, why, context.clock.tick);
     }
 
     fn ask(&mut self, context: &mut Context, place: Place, question: Box<Question>) {

@@ -5,6 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from kproxy import _core
 from kproxy.dataplanes.contract import Applied, Counters, Difference, Refused
 from kproxy.dataplanes.userspace import layout
@@ -15,7 +17,7 @@ from kproxy.dataplanes.userspace.counters import read_counters
 from kproxy.dataplanes.userspace.elements import schemas, shared_elements
 from kproxy.dataplanes.userspace.judging import facts_of
 from kproxy.dataplanes.userspace.layout import Options
-from kproxy.dataplanes.userspace.probe import probe
+from kproxy.dataplanes.userspace.probe import carried, probe
 from kproxy.dataplanes.userspace.readback import Reader
 from kproxy.dataplanes.userspace.relay import RelayHandle
 from kproxy.dataplanes.userspace.transaction import RelayTransaction, Target, Telling
@@ -57,6 +59,11 @@ class UserspaceDataplane:
         self._is_news = False  # and that has not been told yet
         self._retires_until: float | None = None
 
+    def _look_at_bridges(self) -> None:
+        """See what the kernel does with a bridge's frames by now: the rules depend on it."""
+        if self.options.serves_all:
+            self.options = msgspec.structs.replace(self.options, carried=carried(self.family))
+
     def _open_routes(self) -> PolicyRoutes | None:
         if not self.options.serves_all:
             return None  # loopback addresses end here anyway
@@ -80,6 +87,7 @@ class UserspaceDataplane:
         self._watch.noticed(self._table)  # whatever it was: the reading will show it
         self._is_stale = self._is_doubtful = self._is_news = False
         self._committed = self._reader.read()
+        self._look_at_bridges()
         if self._routes is not None:
             self._routes.rules_changed()
             self._committed.is_routed = self._routes.works()
@@ -134,8 +142,9 @@ class UserspaceDataplane:
         return read_counters(self._committed.known.values(), self.relay, self._reader.refusals(), self.options)
 
     def foreign_changes(self) -> bool:
-        """Tell whether others have changed table or policy route since the last call, or we have run into it."""
+        """Tell whether others have changed table, policy route or sysctl since the last call, or we have run into it."""
         self._look()
+        self._is_news |= self.options.serves_all and carried(self.family) != self.options.carried
         if self._routes is not None and self._routes.rules_changed() and not self._routes.works():
             self._is_news = True
         news, self._is_news, self._is_stale = self._is_news or self._is_stale, False, False

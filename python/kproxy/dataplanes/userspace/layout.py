@@ -73,7 +73,8 @@ class Options(msgspec.Struct, frozen=True):
     """What an operator may choose, and whom this dataplane serves.
 
     ``ports`` are the relay's, for all endpoints and for local ones. ``keep_source``: endpoints on this node see the client's
-    own address. ``wishes`` are time-outs and limits of the relay, by its own names.
+    own address. ``wishes`` are time-outs and limits of the relay, by its own names. ``carried``: the kernel shows a
+    bridge's frames to our rules while they are on the bridge (``br_netfilter``), which nobody chooses here.
     """
 
     take: int = 0x10000
@@ -84,6 +85,7 @@ class Options(msgspec.Struct, frozen=True):
     keep_source: bool = False
     retirement: float = 600.0  # seconds that connections have after a switch to another mode
     wishes: dict[str, float] = {}
+    carried: bool = False
 
     @property
     def table(self) -> str:
@@ -173,6 +175,7 @@ def base_chains(words: Words, options: Options) -> Iterator[Chain]:
         f"type filter hook input priority {PRIORITY}",
         (
             f"{marks.is_taken} {marks.leave} return",
+            "ct status dnat return",  # a connection that began on a bridge
             f"meta l4proto {{ tcp, udp }} th dport {{ {ports} }} goto reject-{Reason.RELAY_PORT}",
         ),
     )
@@ -182,9 +185,11 @@ def base_chains(words: Words, options: Options) -> Iterator[Chain]:
     yield "prerouting", entering, (*_known(marks), *_handing_over(marks, options))
     yield "output", f"type route hook output priority {PRIORITY}", _output(words, marks)
     for hook, priority in NAT_PRIORITIES.items():  # what another mode has translated lives on while there are nat chains
-        yield f"nat-{hook}", f"type nat hook {hook} priority {priority}", ()
+        rules = _redirecting(marks, options) if hook == "prerouting" and options.carried else ()
+        yield f"nat-{hook}", f"type nat hook {hook} priority {priority}", rules
 
 
+_FROM_BRIDGE: Final = 'meta iifkind "bridge"'
 _ERRORS: Final = "meta l4proto { icmp, ipv6-icmp }"  # with the mark of a connection: errors that speak of it
 
 
@@ -221,9 +226,18 @@ def _handing_over(marks: Marks, options: Options) -> tuple[str, ...]:
     return (
         f"jump {ENTRANCE}",
         f"{marks.is_not_taken} return",
+        *((f"{_FROM_BRIDGE} meta l4proto {{ tcp, udp }} accept",) if options.carried else ()),
         f"meta priority 0:{Scope.LOCAL.value} meta l4proto {{ tcp, udp }} tproxy to :{local} accept",
         f"meta priority 0:{Scope.ALL.value} meta l4proto {{ tcp, udp }} tproxy to :{everything} accept",
         f"goto reject-{Reason.NO_RELAY}",
+    )
+
+
+def _redirecting(marks: Marks, options: Options) -> tuple[str, ...]:
+    """Hand what was taken on a bridge to the relay by address translation, since the socket that TPROXY chooses is lost."""
+    return tuple(
+        f"{_FROM_BRIDGE} {marks.is_taken} meta priority 0:{scope.value} meta l4proto {{ tcp, udp }} redirect to :{port}"
+        for scope, port in zip(Scope, options.ports, strict=True)
     )
 
 
@@ -240,6 +254,7 @@ def _output(words: Words, marks: Marks) -> tuple[str, ...]:
         f"{marks.is_endpoints} ct direction reply {marks.take} return",  # an endpoint of this node answers a kept address
         f"{marks.is_clients} {_ERRORS} {marks.take} return",
         f"{marks.is_clients} socket transparent 1 return",
+        f"{marks.is_clients} ct status dnat return",  # to a client on a bridge, be it that nobody listens any more
         f"{answering} {words.ip} saddr . meta l4proto . th sport map @{FRONTENDS} {marks.note_client} return",
         f"{answering} meta l4proto . th sport map @{NODEPORTS} {marks.note_client} return",
         f"{marks.is_clients} meta l4proto tcp ct state established socket transparent 0 {marks.take} return",

@@ -3,8 +3,9 @@
 
 import platform
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from kproxy.dataplanes.nft_tables import Facts
 from kproxy.dataplanes.userspace.elements import schemas
@@ -17,7 +18,6 @@ from kproxy.table.node import FamilyFacts, NodePortAddresses, PodTest
 from kproxy.table.terms import Family
 
 _MODULES: Final = "nf_tables, nft_ct, nft_fib, nft_reject, nft_socket, nft_tproxy, nft_chain_nat"
-_LINKS: Final = Path("/sys/class/net")
 
 
 def probe(family: Family, options: Options, nft: Nft, sysctls: Sysctls | None = None) -> None:
@@ -37,7 +37,8 @@ def probe(family: Family, options: Options, nft: Nft, sysctls: Sysctls | None = 
 def example(family: Family, options: Options) -> list[str]:
     """Return the commands for a table with every expression we ever use."""
     facts = Facts(FamilyFacts(PodTest(interface_prefix="veth"), NodePortAddresses(every=True, loopback=True)))
-    structure = Structure(WORDS[family], options, facts, frozenset({1 << 16 | 0o3421}))
+    with_bridges = msgspec.structs.replace(options, carried=options.serves_all)
+    structure = Structure(WORDS[family], with_bridges, facts, frozenset({1 << 16 | 0o3421}))
     table = f"{WORDS[family].ip} {options.table}-probe"
     return [*structure.everything(table, schemas(family).values()), *structure.closing(table)]
 
@@ -51,17 +52,9 @@ def obstacles(family: Family, options: Options, sysctls: Sysctls) -> Iterator[st
             "net.ipv4.conf.all.src_valid_mark is 1 (wg-quick sets it), so the kernel drops what mode userspace takes: set "
             "it to 0, or take another mode"
         )
+
+
+def carried(family: Family, sysctls: Sysctls | None = None) -> bool:
+    """Tell whether ``br_netfilter`` shows a bridge's frames to our rules; kubeadm has it do so."""
     name = "net.bridge.bridge-nf-call-iptables" if family is Family.IPV4 else "net.bridge.bridge-nf-call-ip6tables"
-    if sysctls.read(name) and _has_bridge():
-        yield (
-            f"{name} is 1 and there is a bridge, so connections of Pods on it would not reach the relay of mode userspace: "
-            "set it to 0, or take another mode"
-        )
-
-
-def _has_bridge() -> bool:
-    """Tell whether this network namespace has a Linux bridge."""
-    try:
-        return any((link / "bridge").is_dir() for link in _LINKS.iterdir())
-    except OSError:
-        return False
+    return bool((sysctls or Sysctls()).read(name))

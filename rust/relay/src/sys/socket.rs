@@ -66,6 +66,18 @@ pub fn own_address(socket: impl AsFd) -> io::Result<Option<SocketAddr>> {
     Ok(address.read())
 }
 
+/// The address an accepted connection's client had dialled before rules translated it: an error where none did.
+pub fn original_address(socket: impl AsFd, four: bool) -> io::Result<Option<SocketAddr>> {
+    // The option has one number for both families.
+    let level = if four { libc::SOL_IP } else { libc::SOL_IPV6 };
+    let mut address = Raw::empty();
+    let number = socket.as_fd().as_raw_fd();
+    let (storage, length) = ((&raw mut address.storage).cast(), &raw mut address.length);
+    // SAFETY: both pointers are to locals, the kernel writes an address that is no longer than the length given.
+    check(unsafe { libc::getsockopt(number, level, libc::SO_ORIGINAL_DST, storage, length) })?;
+    Ok(address.read())
+}
+
 /// Set an integer option.
 pub fn set_option(socket: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     set_raw_option(socket, level, name, &value)

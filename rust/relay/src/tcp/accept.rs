@@ -11,6 +11,7 @@ use crate::listen::Bound;
 use crate::stats::Refusal;
 use crate::sys::{event, socket, stream};
 use crate::table::Scope;
+use crate::translated;
 use crate::worker::context::Context;
 use crate::worker::epoll::{Kind, Place, LEVEL, PAUSED};
 
@@ -153,9 +154,10 @@ impl Tcp {
         if context.connections() >= context.shared.config.max_connections {
             return refuse(context, &client, Refusal::Full);
         }
-        let Ok(Some(dialled)) = socket::own_address(&client) else {
+        let Ok(Some(arrived)) = socket::own_address(&client) else {
             return refuse(context, &client, Refusal::Unknown);
         };
+        let dialled = translated::connection(context, &client, arrived, scope);
         let now = context.clock.now;
         let dial = Dial {
             client: address,

@@ -14,8 +14,8 @@ use crate::worker::timers::Tick;
 pub struct Key {
     /// Who sends them.
     pub client: SocketAddr,
-    /// Where to.
-    pub dialled: SocketAddr,
+    /// Where they arrived: the address that was dialled, unless rules have translated it.
+    pub arrived: SocketAddr,
     /// By which port the rules sent them here.
     pub scope: Scope,
 }
@@ -24,6 +24,8 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Flow {
     pub key: Key,
+    /// The address that was dialled.
+    pub dialled: SocketAddr,
     /// Connected, so that the endpoint's refusal comes back to it, and nobody else's datagrams do.
     pub socket: OwnedFd,
     pub count: stats::Flow,

@@ -25,6 +25,7 @@ const LOOKED_AT: usize = 64;
 /// What is left of a flow.
 pub struct Ended {
     pub key: Key,
+    pub dialled: SocketAddr,
     pub member: Arc<Member>,
     pub question: Option<Box<Question>>,
 }
@@ -72,9 +73,15 @@ impl Flows {
     }
 
     /// Open a flow to an endpoint that is none of those that were tried.
-    pub fn open(&mut self, context: &mut Context, key: Key, mut tried: Vec<SocketAddr>) -> Result<Place, Refusal> {
+    pub fn open(
+        &mut self,
+        context: &mut Context,
+        key: Key,
+        dialled: SocketAddr,
+        mut tried: Vec<SocketAddr>,
+    ) -> Result<Place, Refusal> {
         let table = context.shared.table.load_full();
-        let found = table.find(Protocol::Udp, key.dialled).ok_or(Refusal::Unknown)?;
+        let found = table.find(Protocol::Udp, dialled).ok_or(Refusal::Unknown)?;
         if self.living.len() >= self.most {
             self.give_one_up(context);
         }
@@ -88,7 +95,7 @@ impl Flows {
             match self.connect(context, &key, &member.endpoint, keep) {
                 Ok(socket) => {
                     let count = stats::Flow::begun(context.index, found, member);
-                    return self.keep(context, key, socket, count);
+                    return self.keep(context, key, dialled, socket, count);
                 }
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                     return Err(Refusal::Descriptors);
@@ -118,10 +125,18 @@ impl Flows {
         Ok(socket)
     }
 
-    fn keep(&mut self, context: &Context, key: Key, socket: OwnedFd, count: stats::Flow) -> Result<Place, Refusal> {
+    fn keep(
+        &mut self,
+        context: &Context,
+        key: Key,
+        dialled: SocketAddr,
+        socket: OwnedFd,
+        count: stats::Flow,
+    ) -> Result<Place, Refusal> {
         let clock = &context.clock;
         let flow = Flow {
             key,
+            dialled,
             socket,
             count,
             opened: clock.now,
@@ -147,12 +162,12 @@ impl Flows {
 
     /// End a flow: its socket is closed.
     pub fn end(&mut self, context: &Context, place: Place, end: End) -> Option<Ended> {
-        let Flow { key, count, question, .. } = self.living.remove(place)?;
+        let Flow { key, dialled, count, question, .. } = self.living.remove(place)?;
         self.places.remove(&key);
         context.count_flows(self.living.len());
         let member = Arc::clone(count.member());
         count.closed(end);
-        Some(Ended { key, member, question })
+        Some(Ended { key, dialled, member, question })
     }
 
     /// End those of which something is so.
@@ -166,7 +181,7 @@ impl Flows {
     /// End those whose endpoint has left, or whose frontend is another Service's or nobody's by now.
     pub fn end_departed(&mut self, context: &Context, table: &Table) {
         self.end_if(context, End::Drained, |flow| {
-            let found = table.find(Protocol::Udp, flow.key.dialled);
+            let found = table.find(Protocol::Udp, flow.dialled);
             flow.count.member().departed() || !found.is_some_and(|found| flow.count.is_of(found))
         });
     }
