@@ -37,9 +37,9 @@ bench: ## the benchmark suite; ONLY=WORD picks
 	@scripts/setup bench
 	@$(PYTEST) bench -q --benchmark-only $(if $(ONLY),-k "$(ONLY)") -s --timeout 1800
 
-bench-vm: setup ## the benches of mode ipvs, in an emulated machine: ratios only
+bench-vm: setup ## mode ipvs, and 20,000 connections through the relay, in an emulated machine: ratios only
 	@scripts/setup vm
-	@KPROXY_VM_SECONDS=1800 scripts/vm $(PYTEST) bench/test_ipvs.py -q --benchmark-only -s --timeout 1800
+	@KPROXY_VM_SECONDS=1800 scripts/vm $(PYTEST) bench/test_ipvs.py bench/test_relay_many.py -q --benchmark-only -s --timeout 1800
 
 wheel: setup ## one abi3 wheel for Python 3.11 and newer, in dist/
 	$(VENV)/maturin build --release --strip --out dist

@@ -27,10 +27,12 @@ def accept(port: int) -> None:
 
 def _answer(selector: selectors.BaseSelector, connection: object) -> None:
     assert isinstance(connection, socket.socket)
-    words = connection.recv(64)
-    if words:
+    try:
+        words = connection.recv(64)
         connection.sendall(words)
-    else:
+    except OSError:
+        words = b""
+    if not words:
         selector.unregister(connection)
         connection.close()
 
