@@ -18,7 +18,8 @@ from kproxy._core import Relay
 _OTHERS: Final = 5  # endpoints of each Service that nobody dials
 
 Endpoint = tuple[str, int, bool]
-Service = tuple[str, str, int, list[tuple[str, str, int]], list[Endpoint], list[Endpoint], str, int, bool, bool]
+Endpoints = tuple[Endpoint, ...]
+Service = tuple[str, str, int, tuple[tuple[str, str, int], ...], Endpoints, Endpoints, str, int, bool, bool]
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -41,9 +42,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 def service(offer: Offer, endpoints: Sequence[str]) -> Service:
     """Return an offer with some endpoints as the relay takes it."""
-    members = [(endpoint, 1, False) for endpoint in endpoints]
-    frontends = [(offer.name, offer.address, offer.port)]
-    return (offer.name, offer.protocol, 0, frontends, members, [], "round-robin", 0, False, False)
+    members = tuple((endpoint, 1, False) for endpoint in endpoints)
+    frontends = ((offer.name, offer.address, offer.port),)
+    return (offer.name, offer.protocol, 0, frontends, members, (), "round-robin", 0, False, False)
 
 
 def others(count: int) -> list[Service]:

@@ -49,7 +49,7 @@ _RelayEndpoint: TypeAlias = tuple[str, int, bool]
 # A Service of the relay: key, protocol, seed, frontends, all endpoints, local endpoints, method, affinity in seconds, PROXY
 # protocol?, keep the client's address?
 _RelayService: TypeAlias = tuple[
-    str, str, int, Sequence[_RelayFrontend], Sequence[_RelayEndpoint], Sequence[_RelayEndpoint], str, int, bool, bool
+    str, str, int, tuple[_RelayFrontend, ...], tuple[_RelayEndpoint, ...], tuple[_RelayEndpoint, ...], str, int, bool, bool
 ]
 # Times the relay took: how many of each step, microseconds of all together
 _RelayTimes: TypeAlias = tuple[list[int], int]

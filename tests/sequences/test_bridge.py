@@ -50,7 +50,8 @@ class Bridged:
     def noticed(self) -> bool:
         """Tell whether both dataplanes have noticed a change."""
         with inside(self.on.node.namespace):
-            return all([plane.foreign_changes() for plane in self.on.planes])
+            noticed = [plane.foreign_changes() for plane in self.on.planes]
+        return all(noticed)
 
     def close(self) -> None:
         """Let go of the Pods."""

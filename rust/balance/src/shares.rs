@@ -14,6 +14,9 @@ pub struct Shares {
 impl Shares {
     /// Weights are taken by their ratio: 50 and 100 are as 1 and 2.
     pub fn new(weights: &[u32]) -> Self {
+        if weights.iter().all(|&weight| weight > 0 && weight == weights[0]) {
+            return Self { places: (0..weights.len() as u32).collect(), ends: Vec::new(), total: weights.len() as u64 };
+        }
         let places: Vec<u32> = (0..weights.len() as u32).filter(|&at| weights[at as usize] > 0).collect();
         let unit = places.iter().fold(0, |unit, &at| divisor(unit, u64::from(weights[at as usize])));
         let mut total = 0;

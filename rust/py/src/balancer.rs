@@ -43,7 +43,7 @@ impl Balancer {
     #[pyo3(signature = (method="round-robin", seed=0))]
     fn new(method: &str, seed: u64) -> PyResult<Self> {
         let service = Service {
-            key: "balancer".to_owned(),
+            key: "balancer".into(),
             seed,
             frontends: Vec::new(),
             all: Vec::new(),

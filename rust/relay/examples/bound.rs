@@ -17,7 +17,7 @@ fn main() {
     let addresses = arguments.map(|address| address.parse().expect("an endpoint is ADDRESS:PORT"));
     let endpoint = |address: SocketAddr| Endpoint { address, weight: 1, local: false };
     let service = Service {
-        key: "bound".to_owned(),
+        key: "bound".into(),
         frontends: [Protocol::Tcp, Protocol::Udp]
             .map(|protocol| Frontend { name: format!("{protocol:?}"), protocol, address: None, port })
             .to_vec(),

@@ -150,7 +150,7 @@ fn datagrams_of_clients_and_endpoints() {
     let relay = Relay::start(config, None).unwrap();
     let (port, address) = (relay.ports().all, endpoint.local_addr().unwrap());
     let service = Service {
-        key: "shop/dns".to_owned(),
+        key: "shop/dns".into(),
         seed: 0,
         frontends: vec![Frontend { name: "dns".to_owned(), protocol: Protocol::Udp, address: None, port }],
         all: vec![Endpoint { address, weight: 1, local: true }],

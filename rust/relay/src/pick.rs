@@ -88,14 +88,14 @@ impl Picker {
 
     /// An endpoint did not take a connection.
     pub fn failed(&mut self, member: &Arc<Member>, _failure: Failure, now: Instant) {
-        if let Some(until) = member.lasting.health.failed(health::milliseconds(now)) {
+        if let Some(until) = member.lasting().health.failed(health::milliseconds(now)) {
             member.memory.ejected(until);
         }
     }
 
     /// An endpoint took a connection.
     pub fn opened(&mut self, member: &Arc<Member>, _now: Instant) {
-        member.lasting.health.opened();
+        member.lasting().health.opened();
     }
 }
 
@@ -107,11 +107,11 @@ impl<'a> Pick<'a> {
         let had = affinity.of(client, self.live.service.affinity, now).and_then(|(address, number)| {
             let place = self.set.place(address)?;
             let member = &self.set.members[place as usize];
-            let same = member.lasting.number == number && member.endpoint.weight > 0;
+            let same = member.lasting().number == number && member.endpoint.weight > 0;
             (same && self.usable(place) && self.admits(place)).then_some(member)
         });
         let member = had.or_else(|| self.any())?;
-        affinity.bind(client, (member.endpoint.address, member.lasting.number), now);
+        affinity.bind(client, (member.endpoint.address, member.lasting().number), now);
         Some(member)
     }
 
@@ -128,7 +128,7 @@ impl<'a> Pick<'a> {
     }
 
     fn admits(&self, place: u32) -> bool {
-        let health = &self.set.members[place as usize].lasting.health;
+        let health = &self.set.members[place as usize].lasting().health;
         // One that is ejected can only be chosen because too many are.
         if health.ejected(self.now) {
             return !self.ejecting;
@@ -157,12 +157,12 @@ impl Situation for Pick<'_> {
     }
 
     fn active(&self, endpoint: u32) -> u32 {
-        self.set.members[endpoint as usize].lasting.meter.active()
+        self.set.members[endpoint as usize].lasting().meter.active()
     }
 
     fn usable(&self, endpoint: u32) -> bool {
         let member = &self.set.members[endpoint as usize];
-        let left_alone = self.ejecting && member.lasting.health.ejected(self.now);
+        let left_alone = self.ejecting && member.lasting().health.ejected(self.now);
         !left_alone && !self.tried.contains(&member.endpoint.address)
     }
 }

@@ -77,13 +77,13 @@ impl Flow {
     }
 
     fn meters(&self) -> [&Meter; 2] {
-        [&self.frontend, &self.member.lasting.meter]
+        [&self.frontend, &self.member.lasting().meter]
     }
 }
 
 /// A dial of an endpoint came to nothing.
 pub fn failed(worker: usize, member: &Member, failure: Failure) {
-    member.lasting.meter.failed(worker, failure);
+    member.lasting().meter.failed(worker, failure);
 }
 
 /// Reasons to turn a client away.

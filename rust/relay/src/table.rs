@@ -28,7 +28,7 @@ pub struct Found {
 /// The snapshot.
 #[derive(Debug, Default, Clone)]
 pub struct Table {
-    services: Shards<String, Arc<Live>>,
+    services: Shards<Arc<str>, Arc<Live>>,
     frontends: Shards<(Protocol, Option<IpAddr>, u16), Found>,
 }
 
@@ -65,8 +65,10 @@ impl Table {
                 departed |= old.succeed(None);
             }
         }
+        next.services.expect(upserts.len());
+        next.frontends.expect(upserts.len());
         for service in upserts {
-            let old = next.services.get(service.key.as_str()).cloned();
+            let old = next.services.get(&*service.key).cloned();
             let live = Arc::new(Live::new(service, old.as_deref()));
             if let Some(old) = old {
                 departed |= next.withdraw(&old, &live.service.frontends);
@@ -76,7 +78,7 @@ impl Table {
                 let found = Found { live: Arc::clone(&live), frontend: number };
                 next.frontends.insert(place(frontend), found);
             }
-            next.services.insert(live.service.key.clone(), live);
+            next.services.insert(Arc::clone(&live.service.key), live);
         }
         (next, departed)
     }

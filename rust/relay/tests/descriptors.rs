@@ -30,7 +30,7 @@ fn limited() {
     let relay = Relay::start(Config { workers: 1, transparent: false, mark: 0, ..Config::default() }, None).unwrap();
     let port = relay.ports().all;
     let service = Service {
-        key: "shop/web".to_owned(),
+        key: "shop/web".into(),
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
         all: vec![Endpoint { address, weight: 1, local: true }],
         ..Service::default()
@@ -65,7 +65,7 @@ fn datagrams(relay: &Relay, held: &mut Vec<File>) {
     let endpoint = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = relay.ports().all;
     let service = Service {
-        key: "shop/dns".to_owned(),
+        key: "shop/dns".into(),
         frontends: vec![Frontend { name: "dns".to_owned(), protocol: Protocol::Udp, address: None, port }],
         all: vec![Endpoint { address: endpoint.local_addr().unwrap(), weight: 1, local: true }],
         ..Service::default()

@@ -21,7 +21,7 @@ fn silent_connections_own_two_descriptors_and_no_pipe() {
     let address = listener.local_addr().unwrap();
     let port = relay.ports().all;
     let service = Service {
-        key: "shop/web".to_owned(),
+        key: "shop/web".into(),
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
         all: vec![Endpoint { address, weight: 1, local: true }],
         ..Service::default()

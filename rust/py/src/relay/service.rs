@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use relay::table::{Endpoint, Frontend, Method, Protocol, Service};
 
 /// `(key, protocol, seed, frontends, all, local, method, affinity in seconds, PROXY protocol, keep the source)`.
 type Fields<'a, 'py> =
-    (&'a str, &'a str, u64, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, &'a str, u32, bool, bool);
+    (&'a str, &'a str, u64, Bound<'py, PyTuple>, Bound<'py, PyTuple>, Bound<'py, PyTuple>, &'a str, u32, bool, bool);
 
 /// A Service as Python gives it; what is wrong with it is told in a sentence.
 pub struct Given(pub Service);
@@ -50,10 +51,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Given {
     }
 }
 
-fn each<'py, T>(list: &Bound<'py, PyAny>, read: impl Fn(&Bound<'py, PyAny>) -> PyResult<T>) -> PyResult<Vec<T>> {
-    let mut all = Vec::with_capacity(list.len()?);
-    for one in list.try_iter()? {
-        all.push(read(&one?)?);
+fn each<'py, T>(tuple: &Bound<'py, PyTuple>, read: impl Fn(Borrowed<'_, 'py, PyAny>) -> PyResult<T>) -> PyResult<Vec<T>> {
+    let mut all = Vec::with_capacity(tuple.len());
+    for one in tuple.iter_borrowed() {
+        all.push(read(one)?);
     }
     Ok(all)
 }

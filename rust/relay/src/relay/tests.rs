@@ -15,7 +15,7 @@ use crate::worker::mailbox::Message;
 fn service(port: u16, endpoint: &TcpListener) -> Service {
     let address = endpoint.local_addr().unwrap();
     Service {
-        key: "shop/web".to_owned(),
+        key: "shop/web".into(),
         frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
         all: vec![Endpoint { address, weight: 1, local: true }],
         ..Service::default()

@@ -42,8 +42,8 @@ pub enum End {
 /// Counters of one frontend or endpoint.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// Each is made when its worker first counts: most endpoints of a large cluster are never dialled from here.
-    lanes: [OnceLock<Box<Lane>>; LANES],
+    /// All and each are made when a worker first counts: most endpoints of a large cluster are never dialled from here.
+    lanes: OnceLock<Box<[OnceLock<Box<Lane>>; LANES]>>,
     /// Connections now, of all workers.
     active: AtomicU32,
 }
@@ -69,12 +69,12 @@ impl Meter {
 
     /// The lanes that were used.
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes.iter().filter_map(|lane| lane.get().map(Box::as_ref))
+        self.lanes.get().into_iter().flat_map(|lanes| lanes.iter()).filter_map(|lane| lane.get().map(Box::as_ref))
     }
 
     /// A worker's own.
     fn lane(&self, worker: usize) -> &Lane {
-        self.lanes[worker.min(LANES - 1)].get_or_init(Box::default)
+        self.lanes.get_or_init(Box::default)[worker.min(LANES - 1)].get_or_init(Box::default)
     }
 
     pub(super) fn opened(&self, worker: usize) {

@@ -107,8 +107,8 @@ impl Report {
             self.frontends.push(Count::of(key, &frontend.name, meter));
         }
         for member in live.distinct() {
-            let count = Count::of(key, &member.endpoint.address.to_string(), &member.lasting.meter);
-            self.endpoints.push(Count { ejections: member.lasting.health.ejections(), ..count });
+            let count = Count::of(key, &member.endpoint.address.to_string(), &member.lasting().meter);
+            self.endpoints.push(Count { ejections: member.lasting().health.ejections(), ..count });
         }
     }
 }

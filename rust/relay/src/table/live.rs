@@ -23,7 +23,7 @@ const SHORT: usize = 32;
 /// Milliseconds for which a long list's count of ejected endpoints is good.
 const FRESH: u64 = 16;
 
-/// What outlives a change of an endpoint's weight.
+/// What outlives a change of an endpoint's weight: that of the member that came first is everybody's.
 #[derive(Debug)]
 pub(crate) struct Lasting {
     /// Tells it from another one that has its address later.
@@ -46,14 +46,20 @@ impl Default for Lasting {
 pub struct Member {
     /// What it is.
     pub endpoint: Endpoint,
-    pub(crate) lasting: Arc<Lasting>,
+    own: Lasting,
+    /// The member that came first, if this is a later one.
+    first: Option<Arc<Member>>,
     pub(crate) memory: Arc<Memory>,
 }
 
 impl Member {
+    pub(crate) fn lasting(&self) -> &Lasting {
+        self.first.as_ref().map_or(&self.own, |first| &first.own)
+    }
+
     /// It has left its Service: its connections are to end by the drain time-out.
     pub fn departed(&self) -> bool {
-        self.lasting.departed.load(Ordering::Relaxed)
+        self.lasting().departed.load(Ordering::Relaxed)
     }
 }
 
@@ -95,7 +101,7 @@ impl Set {
         }
         let candidates = self.members.iter().filter(|member| member.endpoint.weight > 0);
         let (all, ejected) = candidates.fold((0_usize, 0_usize), |(all, ejected), member| {
-            (all + 1, ejected + usize::from(member.lasting.health.ejected(now)))
+            (all + 1, ejected + usize::from(member.lasting().health.ejected(now)))
         });
         let well = 2 * ejected <= all;
         self.counted.store(step | u64::from(well), Ordering::Relaxed);
@@ -139,9 +145,9 @@ impl Live {
             if let Some(member) = before.filter(|member| member.endpoint == endpoint) {
                 return Arc::clone(member);
             }
-            let lasting = before.map_or_else(Arc::default, |member| Arc::clone(&member.lasting));
+            let first = before.map(|before| Arc::clone(before.first.as_ref().unwrap_or(before)));
             let address = endpoint.address;
-            let member = Arc::new(Member { endpoint, lasting, memory: Arc::clone(&memory) });
+            let member = Arc::new(Member { endpoint, own: Lasting::default(), first, memory: Arc::clone(&memory) });
             if !all_new {
                 known.insert(address, Arc::clone(&member));
             }
@@ -180,19 +186,19 @@ impl Live {
         let [all, local] = &self.sets;
         let mut seen: hash::Set<*const Lasting> = hash::Set::default();
         if !local.members.is_empty() {
-            seen = all.members.iter().map(|member| Arc::as_ptr(&member.lasting)).collect();
+            seen = all.members.iter().map(|member| std::ptr::from_ref(member.lasting())).collect();
         }
-        let others = local.members.iter().filter(move |member| !seen.contains(&Arc::as_ptr(&member.lasting)));
+        let others = local.members.iter().filter(move |member| !seen.contains(&std::ptr::from_ref(member.lasting())));
         all.members.iter().chain(others)
     }
 
     /// Tell the endpoints that are not in the Service's successor that they have left. True if there were any.
     pub fn succeed(&self, next: Option<&Self>) -> bool {
         let stay: hash::Set<*const Lasting> =
-            next.into_iter().flat_map(Self::everyone).map(|member| Arc::as_ptr(&member.lasting)).collect();
+            next.into_iter().flat_map(Self::everyone).map(|member| std::ptr::from_ref(member.lasting())).collect();
         let mut departed = false;
-        for member in self.everyone().filter(|member| !stay.contains(&Arc::as_ptr(&member.lasting))) {
-            member.lasting.departed.store(true, Ordering::Relaxed);
+        for member in self.everyone().filter(|member| !stay.contains(&std::ptr::from_ref(member.lasting()))) {
+            member.lasting().departed.store(true, Ordering::Relaxed);
             departed = true;
         }
         departed

@@ -2,6 +2,7 @@
 //! What is asked for: a Service as plain values.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use balance::Method;
@@ -33,7 +34,7 @@ impl Scope {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
     /// The Route's key; names the Service in logs and counters.
-    pub key: String,
+    pub key: Arc<str>,
     /// Spreads Services with the same endpoints: the hash of its UID.
     pub seed: u64,
     /// Where clients dial it.

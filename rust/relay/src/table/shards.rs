@@ -38,6 +38,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         self.shards[shard(key)].get(key)
     }
 
+    /// Make room for so many entries at once, where there are none.
+    pub fn expect(&mut self, entries: usize) {
+        let share = entries / SHARDS * 5 / 4;
+        for shard in self.shards.iter_mut().filter(|shard| share > 0 && shard.is_empty()) {
+            *shard = Arc::new(Map::with_capacity_and_hasher(share, Seeded::default()));
+        }
+    }
+
     /// Put something in the place of what belonged to the key.
     pub fn insert(&mut self, key: K, value: V) {
         let shard = shard(&key);

@@ -33,7 +33,7 @@ fn at(number: u8, port: u16) -> SocketAddr {
 }
 
 fn key_at(table: &Table, number: u8, port: u16) -> Option<&str> {
-    table.find(Protocol::Tcp, at(number, port)).map(|found| found.live.service.key.as_str())
+    table.find(Protocol::Tcp, at(number, port)).map(|found| &*found.live.service.key)
 }
 
 fn changed(table: &Table, upsert: Service) -> Table {
@@ -57,7 +57,7 @@ fn a_node_port_may_be_of_another_service_in_each_family() {
     let (table, _) = Table::default().with(upserts, &[]);
     let found = |address: &str| {
         let found = table.find(Protocol::Tcp, address.parse().unwrap()).unwrap();
-        found.live.service.key.clone()
+        found.live.service.key.to_string()
     };
     assert_eq!([found("10.0.0.1:80"), found("[fd00::1]:80")], ["four", "six"]);
 }
@@ -97,7 +97,7 @@ fn who_stays_stays_the_same_and_who_leaves_is_told() {
     assert!(after.iter().all(|member| !member.departed()));
     assert!(Arc::ptr_eq(&before[0], &after[2]));
     // Another weight is another Member of the same endpoint.
-    assert!(Arc::ptr_eq(&before[2].lasting, &after[0].lasting));
+    assert!(std::ptr::eq(before[2].lasting(), after[0].lasting()));
     assert_eq!((before[2].endpoint.weight, after[0].endpoint.weight), (1, 9));
 }
 

@@ -110,7 +110,7 @@ fn a_flow_ends_when_its_frontend_is_another_services() {
     let client = site.client();
     assert_eq!(who(&client), one);
     let (mut old, mut new) = (site.service(&[one]), site.service(&[two]));
-    new.key = "shop/other".to_owned();
+    new.key = "shop/other".into();
     old.frontends.clear();
     site.relay.apply(vec![old, new], &[]);
     assert_eq!(who(&client), two);

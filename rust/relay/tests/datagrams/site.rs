@@ -45,7 +45,7 @@ impl Site {
         let port = self.relay.ports().all;
         let endpoint = |&address: &SocketAddr| Endpoint { address, weight: 1, local: true };
         Service {
-            key: "shop/dns".to_owned(),
+            key: "shop/dns".into(),
             seed: 0,
             frontends: vec![Frontend { name: "dns".to_owned(), protocol: Protocol::Udp, address: None, port }],
             all: endpoints.iter().map(endpoint).collect(),

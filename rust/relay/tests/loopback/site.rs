@@ -58,7 +58,7 @@ impl Site {
         let port = self.relay.ports().all;
         let endpoint = |&address: &SocketAddr| Endpoint { address, weight: 1, local: true };
         let mut service = Service {
-            key: "shop/web".to_owned(),
+            key: "shop/web".into(),
             frontends: vec![Frontend { name: "web".to_owned(), protocol: Protocol::Tcp, address: None, port }],
             all: endpoints.iter().map(endpoint).collect(),
             ..Service::default()
