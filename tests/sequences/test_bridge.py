@@ -3,6 +3,8 @@
 
 import contextlib
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -110,6 +112,24 @@ def test_one_port_of_a_client_may_dial_several_services(bridged: Bridged, protoc
             client.bind((POD, 40_000))
             client.connect((address, 80))
             assert said(client) == said(client) == server.key
+
+
+def test_a_flow_that_conntrack_has_forgotten_is_nobodys(bridged: Bridged) -> None:
+    """The same port of a Pod may dial another Service then, and reaches that one."""
+    on = bridged.on
+    here, there = (on.serve(on.server, f"10.128.0.{number}", protocol=Protocol.UDP) for number in (1, 2))
+    on.tell(
+        service("here", VIP, [here.key], protocol=Protocol.UDP), service("there", OTHER, [there.key], protocol=Protocol.UDP)
+    )
+
+    for address, server in ((VIP, here), (OTHER, there)):
+        with opened(bridged.pod, Protocol.UDP, address) as client:
+            client.bind((POD, 40_000))
+            client.connect((address, 80))
+            assert said(client) == server.key
+        time.sleep(6.0)  # as long as the relay trusts what it knows, and a little more
+        with inside(on.node.namespace):
+            subprocess.run(["conntrack", "-D", "-p", "udp"], capture_output=True, check=False)
 
 
 def test_pods_are_refused_at_once(bridged: Bridged) -> None:

@@ -11,7 +11,6 @@ use netlink::conntrack::{Conntrack, Tuple};
 
 use crate::sys::socket;
 use crate::table::Scope;
-use crate::udp::flow::Key;
 use crate::worker::context::Context;
 
 /// What the client of a connection had dialled that arrived here, by the listener of a scope.
@@ -41,10 +40,10 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
-    /// What a client had sent its datagrams to.
-    pub fn dialled(&mut self, context: &Context, key: &Key) -> SocketAddr {
-        let translated = is_own(context, key.arrived, key.scope).then(|| self.ask(key.client, key.arrived));
-        translated.flatten().unwrap_or(key.arrived)
+    /// What a client had sent its datagrams to that arrived here, at the port of a scope.
+    pub fn dialled(&mut self, context: &Context, client: SocketAddr, arrived: SocketAddr, scope: Scope) -> SocketAddr {
+        let translated = is_own(context, arrived, scope).then(|| self.ask(client, arrived));
+        translated.flatten().unwrap_or(arrived)
     }
 
     fn ask(&mut self, client: SocketAddr, arrived: SocketAddr) -> Option<SocketAddr> {

@@ -23,7 +23,7 @@ use crate::worker::epoll::{Kind, Place, LEVEL};
 use crate::worker::timers::{ticks, Tick};
 
 pub mod control;
-pub mod flow;
+mod flow;
 mod flows;
 mod packet;
 mod raw;
@@ -40,6 +40,9 @@ use transmit::{each, transmit, Letter};
 
 /// Batches one socket may take before the others have their turn.
 const ROUNDS: usize = 4;
+
+/// How long the connection tracker surely remembers a flow that it has translated.
+const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// A worker's datagrams.
 #[derive(Debug)]
@@ -134,10 +137,12 @@ impl Udp {
 
     /// The flow of a key, opened if need be.
     fn place_of(&mut self, context: &mut Context, key: Key) -> Option<Place> {
-        if let Some(place) = self.flows.find(context, &key) {
+        let found = self.flows.find(context, &key);
+        if let Some(place) = found.filter(|&place| !self.is_another(context, place)) {
             return Some(place);
         }
-        let dialled = self.translated.dialled(context, &key);
+        found.and_then(|place| self.flows.end(context, place, End::Idle));
+        let dialled = self.translated.dialled(context, key.client, key.arrived, key.scope);
         let opened = self.flows.open(context, key, dialled, Vec::new());
         if let Err(refusal) = opened {
             context.meter().refused(refusal);
@@ -146,6 +151,15 @@ impl Udp {
             }
         }
         opened.ok()
+    }
+
+    /// Whether a flow that was silent may not be the one it looks like: the connection tracker forgets whom it translated,
+    /// and the client has dialled another frontend from the same port since.
+    fn is_another(&mut self, context: &Context, place: Place) -> bool {
+        let Some(flow) = self.flows.get_mut(place) else { return false };
+        let (Key { client, arrived, scope }, dialled) = (flow.key, flow.dialled);
+        let silent = context.clock.tick.saturating_sub(flow.active) > ticks(REMEMBERED);
+        dialled != arrived && silent && self.translated.dialled(context, client, arrived, scope) != dialled
     }
 
     /// Send a client's datagrams to its endpoint; where that has refused earlier ones, to another, once.
