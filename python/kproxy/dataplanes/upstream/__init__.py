@@ -183,8 +183,8 @@ def _remove_servers(account: _Account) -> None:
     own = ipvs.servers(ipvs.sets())
     if own:
         ipvs.delete_servers(own)
-        ipvs.forget_flows(own)
         account.done.append(f"IPVS: {len(own)} virtual servers deleted")
+        ipvs.forget_flows(own)
 
 
 def _remove_device(account: _Account) -> None:
