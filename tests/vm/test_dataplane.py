@@ -36,6 +36,7 @@ pytestmark = [pytest.mark.packets, pytest.mark.timeout(600)]
 VIP = str(route(0, ()).frontends[0].address)
 KEY = ServerKey.at(Protocol.TCP, VIP, 80)
 CONNECTIONS = 200
+_TAKEN_OVER = 5  # Services of kube-proxy
 
 
 def run(*arguments: str, text: str | None = None) -> None:
@@ -220,9 +221,9 @@ def test_taking_over_from_kube_proxy(make: Callable[[Family], Dataplane], bed: B
     """Its virtual servers become ours, or stay for what is established; no dial fails or waits, and nothing is left."""
     services = [
         lookalike.Service(f"bench/service-{number}", str(route(number, ()).frontends[0].address), 80, _backends(number))
-        for number in range(20)
+        for number in range(_TAKEN_OVER)
     ]
-    routes = [route(number, [endpoint(2 * number, PORT), endpoint(2 * number + 1, PORT)]) for number in range(20)]
+    routes = [route(number, [endpoint(2 * number, PORT), endpoint(2 * number + 1, PORT)]) for number in range(_TAKEN_OVER)]
     current = table(routes, facts())
     counts = memoryview(mmap.mmap(-1, 3 * 8)).cast("q")  # dials, failures, slow ones; shared over fork
     with inside(bed.node.namespace):
@@ -236,21 +237,21 @@ def test_taking_over_from_kube_proxy(make: Callable[[Family], Dataplane], bed: B
         inside(bed.node.namespace),
     ):
         held = Open(bed)
-        time.sleep(3.0)
+        time.sleep(1.5)
         answer = plane.commit(plane.compile(plane.read_back(), whole(current)))
         assert isinstance(answer, Applied), answer
         plane.settle()
         assert list(plane.verify(plane.read_back(), current)) == []
-        time.sleep(2.0)
+        time.sleep(1.0)
         spared = upstream.remove(spare=True)
         assert (spared.errors, spared.connections) == ((), make is NftablesDataplane)
-        time.sleep(3.0)
+        time.sleep(1.5)
         assert held.works()
         held.close()
         while upstream.connections():
             time.sleep(0.2)
         assert upstream.remove().errors == ()
-        time.sleep(3.0)
+        time.sleep(1.5)
         assert upstream.found() == []
         assert list(plane.verify(plane.read_back(), current)) == []
     dials, failures, slow = counts
