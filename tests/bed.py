@@ -4,6 +4,7 @@
 import contextlib
 import multiprocessing
 import os
+import selectors
 import signal
 import socket
 import time
@@ -125,10 +126,40 @@ def serving(bed: Bed, work: Callable[[], None] | None = None) -> Iterator[None]:
         yield
 
 
+def reset_when_closed(connection: socket.socket) -> None:
+    """Have closing it reset it, so that it does not linger."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
 def accept_forever() -> None:
     """Accept on every address and reset at once, so that no connection lingers."""
     server = socket.create_server(("0.0.0.0", PORT), backlog=_BACKLOG)
     while True:
         connection, _ = server.accept()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        reset_when_closed(connection)
         connection.close()
+
+
+def echo_forever(welcome: Callable[[socket.socket], None] = reset_when_closed) -> None:
+    """Accept on every address, welcome each client, and send back whatever comes."""
+    server = socket.create_server(("0.0.0.0", PORT), backlog=_BACKLOG)
+    server.setblocking(False)
+    known = selectors.DefaultSelector()
+    known.register(server, selectors.EVENT_READ)
+    while True:
+        for key, _ in known.select():
+            if key.fileobj is server:
+                connection, _ = server.accept()
+                known.register(connection, selectors.EVENT_READ)
+                with contextlib.suppress(OSError):  # who hangs up at once
+                    welcome(connection)
+                continue
+            assert isinstance(key.fileobj, socket.socket)
+            try:
+                data = key.fileobj.recv(65_536)
+                key.fileobj.sendall(data)
+            except OSError:
+                data = b""
+            if not data:
+                known.unregister(key.fileobj)
+                key.fileobj.close()

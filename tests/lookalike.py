@@ -231,8 +231,8 @@ def _iptables_service(service: Service, length: int, pods: str) -> Iterator[str]
         yield f'-A {chain} -p {service.protocol} {comment}" -j DNAT --to-destination {join_port(*endpoint)}'
 
 
-def ipvs(given: Sequence[Service]) -> list[tuple[list[str], str]]:
-    """Return the commands, each with its input, that set up kube-proxy's IPVS mode for IPv4 ClusterIPs.
+def ipvs(given: Sequence[Service], node: str) -> list[tuple[list[str], str]]:
+    """Return the commands, each with its input, that set up kube-proxy's IPVS mode for IPv4: ClusterIPs, TCP NodePorts.
 
     Its device with the addresses, the ipsets its rules look into, virtual and real servers, and its rules.
     """
@@ -242,14 +242,18 @@ def ipvs(given: Sequence[Service]) -> list[tuple[list[str], str]]:
         "create KUBE-CLUSTER-IP hash:ip,port",
         "create KUBE-LOOP-BACK hash:ip,port,ip",
         "create KUBE-IPVS-IPS hash:ip",
+        "create KUBE-NODE-PORT-TCP bitmap:port range 0-65535",
         *(f"add KUBE-CLUSTER-IP {member}" for member in members),
         *(f"add KUBE-IPVS-IPS {service.address}" for service in given),
+        *(f"add KUBE-NODE-PORT-TCP {service.node_port}" for service in given if service.node_port),
     ]
     servers = []
     for service in given:
-        server = f"-t {join_port(service.address, service.port)}"
-        servers.append(f"-A {server} -s rr")
-        servers += [f"-a {server} -r {join_port(*endpoint)} -m -w 1" for endpoint in service.endpoints]
+        places = [(service.address, service.port), *([(node, service.node_port)] if service.node_port else [])]
+        for place in places:
+            server = f"-t {join_port(*place)}"
+            servers.append(f"-A {server} -s rr")
+            servers += [f"-a {server} -r {join_port(*endpoint)} -m -w 1" for endpoint in service.endpoints]
     return [
         (["ip", "-batch", "-"], "".join(f"{line}\n" for line in device)),
         (["ipset", "restore"], "".join(f"{line}\n" for line in sets)),

@@ -3,7 +3,6 @@
 
 import contextlib
 import json
-import selectors
 import socket
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from kproxy.lab.namespaces import inside
 from kproxy.lab.processes import Program
 from kproxy.routing.settings import Settings
 from kproxy.table.terms import Family, Mode
-from tests.bed import PORT, Bed, Clashes, client_sockets
+from tests.bed import Bed, Clashes, client_sockets, echo_forever, reset_when_closed
 from tests.faults.churn import SLOW
 from tests.faults.daemon import NodeUnderTest
 
@@ -165,34 +164,10 @@ def exchange_forever(bed: Bed, address: str, counts: memoryview) -> None:
                 with connection:
                     connection.settimeout(5)
                     connection.connect((address, 80))
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    reset_when_closed(connection)
                     connection.sendall(b"ping")
                     counts[1] += connection.recv(4) != b"ping"
             except OSError:
                 counts[1] += 1
             counts[2] += time.monotonic() - began > SLOW and not clashes.more()
             counts[0] += 1
-
-
-def echo_forever() -> None:
-    """Accept on every address, and send back whatever comes."""
-    server = socket.create_server(("0.0.0.0", PORT), backlog=65_535)
-    server.setblocking(False)
-    known = selectors.DefaultSelector()
-    known.register(server, selectors.EVENT_READ)
-    while True:
-        for key, _ in known.select():
-            if key.fileobj is server:
-                connection, _ = server.accept()
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                known.register(connection, selectors.EVENT_READ)
-                continue
-            assert isinstance(key.fileobj, socket.socket)
-            try:
-                data = key.fileobj.recv(4096)
-                key.fileobj.sendall(data)
-            except OSError:
-                data = b""
-            if not data:
-                known.unregister(key.fileobj)
-                key.fileobj.close()

@@ -3,7 +3,6 @@
 
 import contextlib
 import functools
-import selectors
 import socket
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from kproxy.routing.router import Router
 from kproxy.routing.settings import Settings
 from kproxy.table.terms import Family, Mode
 from tests import lookalike
-from tests.bed import PORT, child
+from tests.bed import child, echo_forever
 from tests.faults.churn import churn
 from tests.faults.daemon import ADDRESSES, FLAGS, NodeUnderTest
 from tests.faults.test_takeover import FOREIGN, upstream_services
@@ -67,25 +66,6 @@ class IptablesNode(NodeUnderTest):
     def iptables(self, kind: Kind, *arguments: str) -> str:
         """Run iptables on the node, as somebody else would."""
         return self.run(f"iptables-{kind}", *arguments).stdout
-
-
-def echo_forever() -> None:
-    """Send back whatever comes, on every connection."""
-    waiting = selectors.DefaultSelector()
-    server = socket.create_server(("0.0.0.0", PORT), backlog=1024)
-    waiting.register(server, selectors.EVENT_READ)
-    while True:
-        for key, _ in waiting.select():
-            if key.fileobj is server:
-                waiting.register(server.accept()[0], selectors.EVENT_READ)
-                continue
-            assert isinstance(key.fileobj, socket.socket)
-            data = key.fileobj.recv(65_536)
-            if data:
-                key.fileobj.sendall(data)
-            else:
-                waiting.unregister(key.fileobj)
-                key.fileobj.close()
 
 
 @contextlib.contextmanager

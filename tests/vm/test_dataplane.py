@@ -3,7 +3,6 @@
 
 import contextlib
 import mmap
-import selectors
 import socket
 import subprocess
 import time
@@ -25,7 +24,7 @@ from kproxy.table.route import Route
 from kproxy.table.routing_table import RoutingTable
 from kproxy.table.terms import Family, Method, Protocol
 from tests import lookalike
-from tests.bed import PORT, Bed, child, serving
+from tests.bed import PORT, Bed, child, echo_forever, serving
 from tests.faults.churn import dial_forever
 from tests.unit.dataplanes.suite import Suite
 from tests.unit.dataplanes.tables import changes
@@ -36,7 +35,8 @@ pytestmark = [pytest.mark.packets, pytest.mark.timeout(600)]
 VIP = str(route(0, ()).frontends[0].address)
 KEY = ServerKey.at(Protocol.TCP, VIP, 80)
 CONNECTIONS = 200
-_TAKEN_OVER = 5  # Services of kube-proxy
+_TAKEN_OVER = 5  # Services of kube-proxy, the first one with a NodePort
+_NODE, _NODE_PORT = "172.20.0.1", 30080
 
 
 def run(*arguments: str, text: str | None = None) -> None:
@@ -98,36 +98,22 @@ class TestContract(Suite):
             committed, before = answer.committed, after
 
 
-def answer_forever() -> None:
-    """Accept on every address, tell each client which one it has met, and answer everything with itself."""
-    server = socket.create_server(("0.0.0.0", PORT), backlog=1024)
-    selector = selectors.DefaultSelector()
-    selector.register(server, selectors.EVENT_READ)
-    while True:
-        for key, _ in selector.select():
-            if key.fileobj is server:
-                connection, _ = server.accept()
-                selector.register(connection, selectors.EVENT_READ)
-                with contextlib.suppress(OSError):  # who hangs up at once
-                    connection.sendall(connection.getsockname()[0].encode() + b"\n")
-                continue
-            assert isinstance(key.fileobj, socket.socket)
-            try:
-                data = key.fileobj.recv(100)
-                key.fileobj.sendall(data)
-            except OSError:
-                data = b""
-            if not data:
-                selector.unregister(key.fileobj)
-                key.fileobj.close()
+def name_itself(connection: socket.socket) -> None:
+    """Tell a client which address it has met."""
+    connection.sendall(connection.getsockname()[0].encode() + b"\n")
+
+
+def named_forever() -> None:
+    """Say the own name to each client, and answer everything with itself."""
+    echo_forever(name_itself)
 
 
 class Open:
     """An established connection, and the endpoint it has met."""
 
-    def __init__(self, bed: Bed) -> None:
+    def __init__(self, bed: Bed, address: str = VIP, port: int = 80) -> None:
         with inside(bed.client.namespace):
-            self.socket = socket.create_connection((VIP, 80), timeout=20)
+            self.socket = socket.create_connection((address, port), timeout=20)
         self.endpoint = self.socket.recv(100).decode().strip()
 
     def close(self) -> None:
@@ -162,7 +148,7 @@ def committed_by(
 def test_a_rolling_update_breaks_no_connection_before_its_deadline(bed: Bed) -> None:
     """Every endpoint is replaced while 200 connections are open: all go on, and new ones meet new endpoints."""
     clock = FakeClock()
-    with child(bed.server, answer_forever), inside(bed.node.namespace), contextlib.ExitStack() as opened:
+    with child(bed.server, named_forever), inside(bed.node.namespace), contextlib.ExitStack() as opened:
         time.sleep(1.0)
         plane = IpvsDataplane(Family.IPV4, clock=clock.monotonic)
         opened.callback(plane.close)
@@ -220,23 +206,29 @@ def test_others_virtual_servers_stay_and_ours_come_back(bed: Bed) -> None:
 def test_taking_over_from_kube_proxy(make: Callable[[Family], Dataplane], bed: Bed) -> None:
     """Its virtual servers become ours, or stay for what is established; no dial fails or waits, and nothing is left."""
     services = [
-        lookalike.Service(f"bench/service-{number}", str(route(number, ()).frontends[0].address), 80, _backends(number))
+        lookalike.Service(
+            f"bench/service-{number}",
+            str(route(number, ()).frontends[0].address),
+            80,
+            _backends(number),
+            node_port=0 if number else _NODE_PORT,
+        )
         for number in range(_TAKEN_OVER)
     ]
     routes = [route(number, [endpoint(2 * number, PORT), endpoint(2 * number + 1, PORT)]) for number in range(_TAKEN_OVER)]
     current = table(routes, facts())
     counts = memoryview(mmap.mmap(-1, 3 * 8)).cast("q")  # dials, failures, slow ones; shared over fork
     with inside(bed.node.namespace):
-        for arguments, text in lookalike.ipvs(services):
+        for arguments, text in lookalike.ipvs(services, _NODE):
             run(*arguments, text=text)
         run("sysctl", "-w", "net.ipv4.vs.conntrack=1")
         plane = make(Family.IPV4)
     with (
-        serving(bed, answer_forever),
+        serving(bed, named_forever),
         child(bed.client, lambda: dial_forever(bed, VIP, counts)),
         inside(bed.node.namespace),
     ):
-        held = Open(bed)
+        held = [Open(bed), Open(bed, _NODE, _NODE_PORT)]
         time.sleep(1.5)
         answer = plane.commit(plane.compile(plane.read_back(), whole(current)))
         assert isinstance(answer, Applied), answer
@@ -244,10 +236,11 @@ def test_taking_over_from_kube_proxy(make: Callable[[Family], Dataplane], bed: B
         assert list(plane.verify(plane.read_back(), current)) == []
         time.sleep(1.0)
         spared = upstream.remove(spare=True)
-        assert (spared.errors, spared.connections) == ((), make is NftablesDataplane)
+        assert (spared.errors, spared.connections) == ((), 2 if make is NftablesDataplane else 1)
         time.sleep(1.5)
-        assert held.works()
-        held.close()
+        for each in held:
+            assert each.works()
+            each.close()
         while upstream.connections():
             time.sleep(0.2)
         assert upstream.remove().errors == ()

@@ -13,11 +13,12 @@ from typing import Final
 
 from kproxy.daemon.switch import Switch
 from kproxy.dataplanes import upstream
+from kproxy.dataplanes.ipvs.layout import Options
 from kproxy.observe.events import Action, Reason, Recorder, Weight
 from kproxy.table.errors import KernelError
 
 log: Final = logging.getLogger(__name__)
-PATIENCE: Final = 900.0  # seconds established connections have to end in, as when our own mode ipvs leaves
+PATIENCE: Final = Options().drain  # seconds established connections have to end in, as when our own mode ipvs leaves
 _PAUSE: Final = 5.0  # seconds between two looks at them
 
 

@@ -21,8 +21,9 @@ def _node(family: Family, given: list[lookalike.Service]) -> Iterator[list[socke
         endpoints = [endpoint for service in given for endpoint in service.endpoints]
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         unserved = [service.address for service in given if not service.endpoints]  # who refuses must be at home as well
+        at_once = [] if family is Family.IPV4 else ["nodad"]  # else the route may come before its source address counts
         for address in [*(address for address, _ in endpoints), *unserved]:
-            subprocess.run(["ip", "address", "add", f"{address}/{length}", "dev", "lo"], check=True)
+            subprocess.run(["ip", "address", "add", f"{address}/{length}", "dev", "lo", *at_once], check=True)
         subprocess.run(["ip", "route", "add", services, "dev", "lo", "src", endpoints[-1][0]], check=True)
         kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
         yield [opened.enter_context(socket.create_server(endpoint, family=kind)) for endpoint in endpoints]
