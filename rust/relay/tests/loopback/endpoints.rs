@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,13 @@ fn name_heard(client: &mut TcpStream) -> String {
     String::from_utf8_lossy(&heard).into_owned()
 }
 
-/// An endpoint whose queue is full: nobody answers there. The connections keep it full.
+/// An endpoint whose queue is full: nobody answers there. The connections keep it full. Its port is none that the kernel
+/// hands out: what dials it after it is gone must not find another test's relay there.
 fn silent() -> (TcpListener, Vec<TcpStream>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    static MADE: AtomicU8 = AtomicU8::new(1);
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    let own = Ipv4Addr::new(127, high | 128, low, MADE.fetch_add(1, Ordering::Relaxed));
+    let listener = TcpListener::bind((own, 7)).unwrap();
     let address = listener.local_addr().unwrap();
     let waiting = std::iter::repeat_with(|| TcpStream::connect_timeout(&address, Duration::from_millis(100)));
     let waiting: Vec<TcpStream> = waiting.map_while(Result::ok).collect();
