@@ -3,7 +3,7 @@
 //!
 //! - `accept`: clients come, or are turned away; `dial`: an endpoint is found that answers
 //! - `transfer`: what an open connection does; `copy`, `splice`, `pipes`: how its bytes move
-//! - `sharing`: long transfers passed to workers that have fewer
+//! - `backlog`: how much waits when it does not; `sharing`: long transfers passed to workers that have fewer
 //! - `deadlines`: what happens when nothing happens
 //! - `connection`: what is known of one
 
@@ -20,6 +20,7 @@ use crate::worker::slab::Slab;
 use crate::worker::timers::{ticks, Tick, Wheel};
 
 mod accept;
+mod backlog;
 pub(crate) mod connection;
 mod copy;
 mod deadlines;

@@ -78,6 +78,16 @@ pub fn original_address(socket: impl AsFd, four: bool) -> io::Result<Option<Sock
     Ok(address.read())
 }
 
+/// An integer option.
+pub fn option(socket: impl AsFd, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value = 0;
+    let mut size = length::<libc::c_int>();
+    let number = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most `size` bytes, the size of the local, which outlives the call.
+    check(unsafe { libc::getsockopt(number, level, name, (&raw mut value).cast(), &raw mut size) })?;
+    Ok(value)
+}
+
 /// Set an integer option.
 pub fn set_option(socket: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     set_raw_option(socket, level, name, &value)

@@ -65,6 +65,8 @@ pub struct Direction {
     pub told: bool,
     /// So much comes that splicing pays.
     pub bulk: bool,
+    /// What may wait at the source has been bounded.
+    pub bounded: bool,
     /// Reads in a row that filled the scratch buffer.
     pub full: u8,
     /// When small packets leave the sink.
@@ -90,6 +92,7 @@ impl Direction {
             sunk: false,
             told: false,
             bulk: false,
+            bounded: false,
             full: 0,
             delay,
             ended: None,
@@ -107,6 +110,11 @@ impl Direction {
     /// Trying to move something may succeed.
     pub fn may_move(&self) -> bool {
         self.writable && !self.sunk && (!self.empty() || (self.readable && self.ended.is_none()))
+    }
+
+    /// More comes than the sink takes.
+    pub fn stalled(&self) -> bool {
+        self.bulk && self.readable && !self.writable
     }
 
     /// The source's end has been reached and everything before it passed on.

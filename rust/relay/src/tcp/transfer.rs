@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use super::connection::{Connection, Direction, Ending, Stage, WAYS};
-use super::{copy, splice, Tools};
+use super::{backlog, copy, splice, Tools};
 use crate::stats::{End, Way};
 use crate::sys::{socket, stream};
 use crate::worker::timers::{ticks, Clock};
@@ -67,6 +67,9 @@ pub fn transfer(connection: &mut Connection, tools: &mut Tools, clock: &Clock, p
 
 /// Move one way's bytes until there are none, nobody takes them, or others must have their turn.
 fn pump(direction: &mut Direction, source: &OwnedFd, sink: &OwnedFd, tools: &mut Tools) -> (usize, bool) {
+    if direction.stalled() && !direction.bounded {
+        direction.bounded = backlog::bound(source);
+    }
     let mut moved = 0;
     while moved < TURN {
         if !direction.may_move() {
