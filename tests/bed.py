@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client, a node and a server in a row, for tests and benches that need sustained traffic through a node's rules."""
 
+import array
 import contextlib
-import multiprocessing
 import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,10 +20,22 @@ from kproxy.table.routing_table import Changes
 
 PORT: Final = 8080  # where the server answers, on every address of 10.128.0.0/9
 _SOURCES: Final = tuple(f"172.20.0.{host}" for host in range(2, 66))  # the client's addresses
-_FIRST_PORT: Final = 1024
-_LAST_PORT: Final = 65_535
-_ports: Final = multiprocessing.Value("i", _FIRST_PORT)  # the last one taken, shared over fork
+_PORTS: Final = array.array("H", range(1024, 65_536))
 _BACKLOG: Final = 65_535  # a server that has to wait for a processor loses no connection
+
+
+def _file_of_ports() -> int:
+    """Return a file that every process reads on from where the last one, itself or another over fork, has stopped.
+
+    A lock would stay shut for ever when a test kills the process that has it.
+    """
+    file = os.memfd_create("ports")
+    os.write(file, _PORTS.tobytes())
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
+
+
+_ports: Final = _file_of_ports()
 
 
 class Bed:
@@ -63,9 +76,11 @@ def client_sockets() -> Iterator[socket.socket]:
     The kernel would choose the same ports again within seconds, and IPVS drops a SYN whose predecessor was reset.
     """
     while True:
-        with _ports.get_lock():
-            _ports.value = port = _ports.value % _LAST_PORT + 1
-        for source in _SOURCES if port >= _FIRST_PORT else ():
+        if not (taken := os.read(_ports, _PORTS.itemsize)):
+            os.lseek(_ports, 0, os.SEEK_SET)
+            continue
+        port = int.from_bytes(taken, sys.byteorder)
+        for source in _SOURCES:
             client = socket.socket()
             with contextlib.suppress(OSError):  # somebody else has it
                 client.bind((source, port))
