@@ -155,9 +155,9 @@ def accept_forever() -> None:
         connection.close()
 
 
-def echo_forever(welcome: Callable[[socket.socket], object] = reset_when_closed, port: int = PORT) -> None:
+def echo_forever(welcome: Callable[[socket.socket], None] = reset_when_closed) -> None:
     """Accept on every address, welcome each client, and send back whatever comes."""
-    server = socket.create_server(("0.0.0.0", port), backlog=_BACKLOG)
+    server = socket.create_server(("0.0.0.0", PORT), backlog=_BACKLOG)
     server.setblocking(False)
     known = selectors.DefaultSelector()
     known.register(server, selectors.EVENT_READ)

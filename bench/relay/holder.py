@@ -6,10 +6,35 @@ and lets them go when its input ends.
 """
 
 import resource
+import selectors
 import socket
 import sys
 
-from tests.bed import echo_forever
+
+def accept(port: int) -> None:
+    """Accept for good and close what its peer has closed."""
+    selector = selectors.DefaultSelector()
+    server = socket.create_server(("0.0.0.0", port), backlog=65_535)
+    selector.register(server, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is server:
+                connection, _ = server.accept()
+                selector.register(connection, selectors.EVENT_READ)
+            else:
+                _answer(selector, key.fileobj)
+
+
+def _answer(selector: selectors.BaseSelector, connection: object) -> None:
+    assert isinstance(connection, socket.socket)
+    try:
+        words = connection.recv(64)
+        connection.sendall(words)
+    except OSError:
+        words = b""
+    if not words:
+        selector.unregister(connection)
+        connection.close()
 
 
 def dial(address: str, port: int, count: int) -> None:
@@ -34,6 +59,6 @@ if __name__ == "__main__":
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.argv[1] == "accept":
-        echo_forever(lambda client: client, int(sys.argv[2]))  # nobody is welcomed: they say nothing
+        accept(int(sys.argv[2]))
     else:
         dial(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
